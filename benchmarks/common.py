@@ -1,4 +1,4 @@
-"""Shared by the benchmarks: options, the machine's description, sides in their own processes, tables, results."""
+"""Shared by the benchmarks: options, description of the machine, a process for each side, tables, results."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def new_parser(doc: str | None, name: str, suffix: str = "json") -> argparse.Arg
 
 
 def machine() -> dict[str, Any]:
-    """The processor, its precision, and the versions that were measured. (Imports torch.)"""
+    """The processor, its default precision, and the versions of the packages. (Imports torch.)"""
     import torch
 
     from elektron.device import Device, cpu_info
@@ -87,9 +87,9 @@ class Side:
     """One side of a comparison in its own process, with its own memory allocator and threads.
 
     Args:
-        make: A function of a module that prepares the side and warms it up. It returns what
-            `ready` is to be, and a function that does the measured work.
-        arguments: What `make` is called with.
+        make: A function of a module that prepares the side and warms it up. It returns the value of
+            `ready`, and a function that does the measured work.
+        arguments: The arguments of `make`.
     """
 
     def __init__(self, make: Callable[..., tuple[Any, Run]], *arguments: Any) -> None:

@@ -1,15 +1,16 @@
-"""How well `elektron detect` finds words that were changed in held-out text, beside word frequency.
+"""How well `elektron detect` finds words that were changed in held-out text, compared with word frequency.
 
-Paragraphs of the text get wrong words at random places, of four kinds:
+Random words of each paragraph are replaced by wrong ones, of four kinds:
 
 - `random`: another word of the counted corpus, drawn by its frequency.
 - `generator`: a sample of the run's generator for a [MASK] in place of the word.
-- `typo`: a letter left out, doubled with a neighbour on the keyboard, exchanged for one, or two letters swapped.
+- `typo`: the word with a letter deleted, a neighbour on the keyboard inserted or substituted, or two letters swapped.
 - `confusable`: a word that sounds alike or a character that looks or sounds alike (CONFUSABLE).
 
-`frequency` is the baseline: the rarer a word in the counted corpus, the more suspicious. The first half of the
-paragraphs chooses thresholds (the highest F1, averaged over kinds), the second half is reported, with 95 %
-bootstrap intervals over paragraphs. Precision depends on how many words are wrong (--rate); AUC does not.
+`frequency` is the baseline: the rarer a word in the counted corpus, the more suspicious. Its threshold has the highest
+F1, averaged over kinds, on the first half of the paragraphs; that of the discriminator is the default of `elektron
+detect`. Results are those of the second half, with 95 % bootstrap intervals over paragraphs. Precision depends on how
+many words are wrong (--rate); AUC does not.
 
     python benchmarks/detect.py run --text valid.txt --corpus train.txt
 """
@@ -42,10 +43,10 @@ from elektron.pretraining.evaluation import auc_of_histogram
 HAN = "\u3400-\u9fff"
 WORD = re.compile(rf"[{HAN}]|[^\W_{HAN}]+|[^\w\s]|_")
 LETTERS = re.compile(rf"[{HAN}]|[^\W\d_{HAN}]+")
-WORDS = (20, 150)  # of a paragraph
-LEAST_TEXTS, RESAMPLES = 50, 1000  # paragraphs of a kind; of the bootstrap
+WORDS = (20, 150)  # fewest and most words of a paragraph
+LEAST_TEXTS, RESAMPLES = 50, 1000  # fewest paragraphs of a kind; resamples of the bootstrap
 KEYBOARD = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
-TYPO_LETTERS = 4  # of a word, at least
+TYPO_LETTERS = 4  # fewest letters of a word with a typo
 SOUND_ALIKE = """
     their there, to too two, then than, by bye buy, its it, were where wear, for four fore, be bee, no know,
     new knew, one won, son sun, sea see, right write rite, hear here, whole hole, our hour, piece peace, weak week,
@@ -83,7 +84,7 @@ Replace = Callable[[str], str | None]
 
 @dataclass(frozen=True)
 class Changed:
-    """A text with wrong words: where they are, and what was there."""
+    """A text with wrong words: the spans of these, and the original words."""
 
     text: str
     spans: list[Span]
@@ -98,7 +99,7 @@ class Scores:
     """`(words,)`: the number of its text."""
     wrong: NDArray[np.bool_]
     by: dict[str, NDArray[np.float64]]
-    """`(words,)` by method."""
+    """The scores of each method, `(words,)`."""
 
 
 def main() -> None:
@@ -167,7 +168,7 @@ def paragraphs(source: str, count: int, seed: int) -> list[str]:
 def kinds(
     detector: Detector, counts: Counter[str], rate: float, seed: int
 ) -> dict[str, Callable[[str], Changed | None]]:
-    """By kind, what makes wrong words in a text; None where it has no word for it."""
+    """For each kind, a function that makes words of a text wrong; it returns None if no word can be changed so."""
     words = [word for word in counts if LETTERS.fullmatch(word)]
     weights = list(accumulate(counts[word] for word in words))
 
@@ -195,7 +196,7 @@ def kinds(
 
 
 def change_words(text: str, replace: Replace, rate: float, chooser: random.Random) -> Changed | None:
-    """Replace words in random order until so many are wrong; None where no word can be."""
+    """Replace words in random order until the fraction `rate` is wrong; None if no word can be replaced."""
     words = list(WORD.finditer(text))
     most = max(1, round(rate * len(words)))
     replacements: dict[int, str] = {}
@@ -207,7 +208,7 @@ def change_words(text: str, replace: Replace, rate: float, chooser: random.Rando
 
 
 def rebuilt(text: str, replacements: dict[Span, str]) -> Changed | None:
-    """The text with these spans replaced."""
+    """The text with these spans replaced; None if there are none."""
     parts, spans, originals, end, length = [], [], [], 0, 0
     for (start, stop), new in sorted(replacements.items()):
         before = text[end:start]
@@ -221,12 +222,12 @@ def rebuilt(text: str, replacements: dict[Span, str]) -> Changed | None:
 
 
 def as_capitalized(new: str, word: str) -> str:
-    """A word in lower case with the capital of the one that it replaces."""
+    """A lower-case word, capitalized if the word that it replaces is."""
     return new[:1].upper() + new[1:] if word[:1].isupper() else new
 
 
 def typo(word: str, chooser: random.Random) -> str | None:
-    """The word with one slip of a finger."""
+    """The word with one typing error; None if it is too short or has other characters than ASCII letters."""
     if len(word) < TYPO_LETTERS or not (word.isascii() and word.isalpha()):
         return None
     at = chooser.randrange(len(word))
@@ -245,7 +246,7 @@ def typo(word: str, chooser: random.Random) -> str | None:
 
 
 def confused(word: str, chooser: random.Random) -> str | None:
-    """A word or character that is taken for this one."""
+    """A word or character that is easily confused with this one; None if there is none."""
     others = CONFUSED_WITH.get(word.lower())
     return as_capitalized(chooser.choice(others), word) if others else None
 
@@ -304,7 +305,7 @@ def best_threshold(scores: Sequence[Scores], method: str) -> float:
     for each in scores:
         precision, recall, thresholds = precision_recall_curve(each.wrong, each.by[method])
         f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
-        # F1 at a score between two of this kind's is that at the next higher one.
+        # F1 at a threshold between two scores of this kind is F1 at the higher score.
         total += f1[np.searchsorted(thresholds, places)]
     return float(places[total.argmax()])
 
@@ -340,7 +341,7 @@ def with_intervals(scores: Scores, method: str, threshold: float) -> dict[str, A
 
 
 def suggested(detector: Detector, texts: Sequence[Changed]) -> dict[str, float]:
-    """For how many of the wrong words that are found the original is the first suggestion, and one of them."""
+    """The number of wrong words found, and the fractions with the original as first and as any suggestion."""
     ranks = []
     for each, prediction in zip(texts, predict(detector, texts), strict=True):
         for word in prediction["suspicious"]:
@@ -356,7 +357,7 @@ def suggested(detector: Detector, texts: Sequence[Changed]) -> dict[str, float]:
 
 
 def show(results: dict[str, Any]) -> None:
-    """Print a row for each kind and method, and what else was measured."""
+    """Print a row for each kind and method, and then the other results."""
     rows = []
     for kind, methods in results["kinds"].items():
         for method in ("discriminator", "frequency"):

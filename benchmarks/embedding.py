@@ -1,7 +1,7 @@
 """Quality of sentence embeddings: `elektron finetune embedding` and sentence-transformers' trainer on the same rows.
 
 Both sides start from the same encoder and have the same rows, AdamW, rate, warm-up and number of epochs. Both results
-are loaded by sentence-transformers in a process that does not import elektron, and measured there by one code.
+are loaded by sentence-transformers in a process that does not import elektron, and measured there by the same code.
 
     python benchmarks/embedding.py ENCODER train.csv test.csv --seeds 3
 
@@ -132,7 +132,7 @@ def train_sentence_transformers(options: Any, seed: int, out: str) -> None:
 
 
 def measure(folder: str, test: str, max_length: int) -> dict[str, float]:
-    """Metrics of a folder that sentence-transformers loads, by its own encode."""
+    """Load a model with sentence-transformers, and compute metrics of its embeddings."""
     import numpy as np
     from scipy.stats import pearsonr, spearmanr
     from sentence_transformers import SentenceTransformer

@@ -1,7 +1,8 @@
 """Speed and accuracy of a fine-tuned model and of its exports, with one thread.
 
 Every side runs the predictor of `elektron predict` in fp32 on the same rows, in its own process. Sides alternate, so
-that load slows all; ratios are computed within a round. The time of a workload is the median over groups of rows.
+that other jobs slow all of them; ratios are computed within a round. The time of a workload is the median over groups
+of rows.
 
     elektron export MODEL --out onnx && elektron export MODEL --int8 --out int8
     python benchmarks/export.py MODEL TEST_FILE onnx int8
@@ -27,7 +28,7 @@ from elektron.terminal import output_enabled
 
 BATCH = 32
 GROUPS = {1: 16, BATCH: 4}
-"""Groups of rows that are timed in a round, by their size."""
+"""Number of groups of rows that are timed in a round, by the size of the groups."""
 WORKLOADS = {"one row": 1, f"{BATCH} rows": BATCH}
 
 
@@ -90,7 +91,7 @@ def same(ours: dict[str, Any], theirs: dict[str, Any]) -> float:
 
 
 def start(folder: str, test: str, rows: int) -> tuple[dict[str, Any], Callable[[int], float]]:
-    """Load a side in its process; returns its metric and answers, and what measures it."""
+    """Load a side in its process; returns its metric and answers, and a function that times it."""
     torch.set_num_threads(1)
     with output_enabled(results=False, progress=False):
         predictor = load_predictor(folder, precision="fp32")
@@ -101,7 +102,7 @@ def start(folder: str, test: str, rows: int) -> tuple[dict[str, Any], Callable[[
     answers = [predictor.task.outcomes(prediction) for prediction in predictions]
 
     def measure(count: int) -> float:
-        """Seconds for so many rows: the median over several groups of them."""
+        """Seconds for `count` rows: the median over several groups of rows."""
         seconds = []
         for first in range(0, GROUPS[count] * count, count):
             chosen = records[first : first + count]

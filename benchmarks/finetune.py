@@ -2,7 +2,7 @@
 
 Both sides train the same network on the same random tokens. One groups texts of similar length and pads to the
 longest of the batch, as elektron does; the other pads to the longest of all, as `padding="max_length"` does.
-Rounds alternate, so that load slows both. Lengths are distributed as those of SST-2's phrases and IMDB's reviews.
+Sides alternate, so that other jobs slow both. Lengths are distributed as those of SST-2's phrases and IMDB's reviews.
 
     python benchmarks/finetune.py --json benchmarks/results/finetune.json
 """
@@ -132,7 +132,7 @@ def samples_per_second(
     features: list[Feature],
     tokenizer: PreTrainedTokenizerBase,
 ) -> float:
-    """Of one epoch, without building the model."""
+    """Samples per second of one epoch, without the time to build the model."""
     encoder = scratch_encoder(recipe_name, tokenizer)
     config = FinetuneConfig(
         task="classification",

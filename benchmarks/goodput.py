@@ -95,7 +95,7 @@ def prepared(folder: Path) -> list[str]:
 
 
 def supervise(command: list[str], out: Path, options: argparse.Namespace) -> Observed:
-    """Start, kill and restart until the time is over, then stop the run, which saves it."""
+    """Start, kill and restart the run until the time is over, then stop it by SIGTERM, so that it saves."""
     chance = random.Random(options.seed)
     seen = Observed()
     step_seconds: list[float] = []
@@ -136,7 +136,7 @@ def run_until(command: list[str], out: Path, until: float, how: int, seen: Obser
 
 
 def first_line_since(out: Path, known: int, began: float) -> float | None:
-    """Seconds of the steps of the first training metrics that this process has logged, or None."""
+    """Seconds of the steps before the first training metrics that this process has logged; None if there are none."""
     path = out / "metrics.jsonl"
     if not path.exists() or path.stat().st_mtime < time.time() - (time.perf_counter() - began):
         return None
@@ -157,7 +157,7 @@ def lines(out: Path) -> list[dict[str, Any]]:
 
 
 def parsed(content: list[str]) -> list[dict[str, Any]]:
-    """Records, without an incomplete last line."""
+    """Records without an incomplete last line; those of training get their seconds per step."""
     found = []
     before = {"step": 0, "tokens": 0}
     for line in content:

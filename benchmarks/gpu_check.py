@@ -99,7 +99,7 @@ def measure(recipe: str, compiled: bool, micro_batch: int | None, tiny: bool) ->
                 micro_batch = (micro_batch or config.batch_size) // 2
                 if micro_batch == 0:
                     raise
-        free_memory()  # here, because a traceback would keep the networks alive
+        free_memory()  # outside of `except`, whose traceback keeps the networks alive
 
 
 def timed_steps(recipe: str, config: PretrainConfig, store: BlockStore, seconds_a_repetition: float) -> Measured:

@@ -1,7 +1,8 @@
 """Speed of a classifier, compared with transformers' pipeline and sentence-transformers' encode.
 
-Every side has the same weights and texts, in its own process. Sides alternate, so that load slows all; ratios are
-computed within a round. Texts are random words with the lengths of SST-2's phrases and IMDB's reviews, or files.
+Every side has the same weights and texts, in its own process. Sides alternate, so that other jobs slow all of them;
+ratios are computed within a round. Texts are random words with the lengths of SST-2's phrases and IMDB's reviews, or
+are read from files.
 
 - `elektron`: `elektron predict` at its defaults.
 - `pipeline`: transformers' `pipeline("text-classification")` with truncation.
@@ -121,7 +122,7 @@ def make_model(name: str, folder: Path) -> bool:
 
 
 def made_up_words() -> list[str]:
-    """Texts of one word of three syllables, twice."""
+    """Texts that each have one random word of three syllables, twice."""
     syllables = [a + b for a in "bdfgklmnprstvz" for b in "aeiou"]
     chooser = random.Random(0)
     words = ["".join(chooser.choices(syllables, k=3)) for _ in range(VOCABULARY)]
@@ -139,7 +140,7 @@ def texts_for(model: Path, lengths: str, file: str | None, rows: int) -> list[st
 
 
 def random_texts(tokenizer: PreTrainedTokenizerBase, lengths: Sequence[int]) -> list[str]:
-    """Texts with so many tokens, [CLS] and [SEP] included."""
+    """Random texts with these numbers of tokens, [CLS] and [SEP] included."""
     words = sorted(word for word in tokenizer.get_vocab() if word.isascii() and word.isalpha())
     chooser = random.Random(0)
     return [" ".join(chooser.choices(words, k=max(1, length - 2))) for length in lengths]
@@ -173,13 +174,13 @@ def compare(name: str, model: Path, texts: list[str], rounds: int) -> dict[str, 
 
 
 def quiet() -> None:
-    """No progress bars and no reports about new heads."""
+    """Turn off transformers' progress bars and its reports about new heads."""
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
 
 
 def start(side: str, model: Path, texts: list[str]) -> tuple[Labels, Callable[[bool], float]]:
-    """Load a side's model in its process and warm it up. Returns its labels and what measures it."""
+    """Load a side's model in its process and warm it up. Returns its labels and a function that times it."""
     quiet()
     classify = SIDES[side](model)
     labels = classify(texts)
@@ -214,7 +215,7 @@ def pipeline(model: Path, **options: Any) -> Classify:
 
 
 def encode(model: Path) -> Classify:
-    """sentence-transformers' encoder with mean pooling; without labels."""
+    """sentence-transformers' encoder with mean pooling; it returns no labels."""
     from sentence_transformers import SentenceTransformer
 
     encoder = SentenceTransformer(str(model))

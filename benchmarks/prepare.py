@@ -1,7 +1,7 @@
 """Speed of `elektron prepare`, compared with `Tokenizer.encode_batch` alone on the same text.
 
 `prepare` reads, deduplicates, tokenizes, packs and writes blocks with checksums; the target is 80 % of the speed of
-tokenizing alone on all cores. Repetitions alternate, so that load slows both.
+tokenizing alone on all cores. The two alternate, so that other jobs slow both.
 
     python benchmarks/prepare.py --corpus builtin:docs --json benchmarks/results/prepare.json
 """

@@ -18,7 +18,7 @@ from transformers import ElectraConfig, PreTrainedModel, PreTrainedTokenizerBase
 from elektron.allocator import keep_freed_memory
 from elektron.corpus.blocks import TOKENIZER, BlockStore, BlockWriter
 from elektron.corpus.manifest import Manifest
-from elektron.device import Device, same_bits
+from elektron.device import Device, deterministic_algorithms
 from elektron.models.pair import Pair
 from elektron.pretraining.batches import Prefetcher
 from elektron.pretraining.config import PretrainConfig, resolve
@@ -80,17 +80,17 @@ class Shape:
 
 @dataclass
 class Training:
-    """A side's training step, and what is known of it."""
+    """A side's training step and its properties."""
 
     step: Callable[[], object]
     precision: str
     compiled: bool = False
-    flops: int = 0  # of the matrix products of a step, if counted
-    peak_flops: float = 0.0  # of the device, per second
+    flops: int = 0  # FLOPs of the matrix products of a step, 0 if not counted
+    peak_flops: float = 0.0  # FLOPs per second of a large matrix product
     first_step_seconds: float = 0.0
 
     def facts(self) -> dict[str, Any]:
-        """All but the step."""
+        """The properties, without the step."""
         return {name: value for name, value in vars(self).items() if name != "step"}
 
 
@@ -101,7 +101,7 @@ def make_training(name: str, shape: Shape, folder: Path) -> Training:
 
 
 def step_seconds(training: Training, steps: int) -> float:
-    """Seconds per step, until a GPU has finished."""
+    """Seconds per step, including the work of a GPU."""
     began = time.perf_counter()
     for _ in range(steps):
         training.step()
@@ -160,7 +160,7 @@ def elektron(shape: Shape, config: PretrainConfig, store: BlockStore, compiled: 
     prefetcher = Prefetcher(trainer.batches, 0)
 
     def step() -> None:
-        with same_bits(trainer.device):
+        with deterministic_algorithms(trainer.device):
             trainer.train_step(prefetcher.take(), fraction=0.0, factor=1.0)
 
     flops = trainer.step_flops(UpdateRoles(), 0)
@@ -168,10 +168,10 @@ def elektron(shape: Shape, config: PretrainConfig, store: BlockStore, compiled: 
 
 
 def common_loop(shape: Shape, config: PretrainConfig, store: BlockStore, sample_everywhere: bool = True) -> Training:
-    """Both models with their own heads and losses, labels of -100 where nothing is masked.
+    """The common loop: both models have transformers' heads and losses, and labels are -100 where nothing is masked.
 
     The generator's head computes logits at every position, and a token is sampled at every position
-    before the masked ones are selected.
+    before the masked ones are selected, unless `sample_everywhere` is False.
     """
     generator, discriminator = transformers_networks(shape, config, store)
 

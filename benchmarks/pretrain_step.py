@@ -13,7 +13,7 @@ tied embeddings) on random tokens. A step is masking, forward, backward, clippin
 The loop and the packages run eager, in fp32 on a CPU and under bf16 autocast on a GPU. A second table has the
 MFU of elektron's sides, and of `elektron-small`, relative to the measured rate of matrix products.
 
-Each side has its own process. Sides alternate, so that load slows all; ratios are computed within a round.
+Each side has its own process. Sides alternate, so that other jobs slow all of them; ratios are computed within a round.
 
     python benchmarks/pretrain_step.py --rounds 5
 """
@@ -53,7 +53,7 @@ from pretrain_sides import (
     step_seconds,
 )
 
-TARGET, TARGET_WITH_AMX = 3.0, 6.0  # times the loop, on a CPU
+TARGET, TARGET_WITH_AMX = 3.0, 6.0  # speed relative to the loop, on a CPU
 MFU_TARGET_WITH_AMX = 0.2  # of elektron-small
 ROWS_ON_CPU = 16
 
@@ -83,7 +83,7 @@ def compare(shape: Shape, rounds: int, seconds: float) -> dict[str, Any]:
             side.close()
     facts = {name: side.ready for name, side in sides.items()}
     speeds = {name: [shape.tokens / each[name] for each in times] for name in sides}
-    # The best that any side has measured in a precision, because other jobs make it less.
+    # The highest rate that any side has measured in a precision, because other jobs lower it.
     peaks: dict[str, float] = {}
     for fact in facts.values():
         peaks[fact["precision"]] = max(peaks.get(fact["precision"], 0.0), fact["peak_flops"])
@@ -160,7 +160,7 @@ def show(result: dict[str, Any]) -> None:
 
 
 def start(name: str, shape: Shape, folder: Path) -> tuple[dict[str, Any], Callable[[float], float]]:
-    """Prepare and warm up a side in its process. Returns its facts and what measures it."""
+    """Prepare and warm up a side in its process. Returns its facts and a function that times it."""
     torch.manual_seed(1)
     training = make_training(name, shape, folder)
     training.first_step_seconds = step_seconds(training, 1)  # compiles, chooses kernels

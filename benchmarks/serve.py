@@ -1,9 +1,9 @@
 """Load on `elektron serve`: requests per second and latency by number of clients, every answer compared with predict's.
 
-The server is a process of its own on loopback; the clients share this one, and each sends its next request when it
-has the answer to the last. A request is one row with the length of an SST-2 phrase. Without --model it is
-all-MiniLM-L6-v2 with a new head for two classes. Memory is the server's resident set, CPU its
-processor time a request, which other jobs on the machine change least.
+The server is a process of its own on loopback; the clients run in this process, and each sends its next request when it
+has the answer to the last. A request is one row with the length of an SST-2 phrase. Without --model, the model is
+all-MiniLM-L6-v2 with a new head for two classes. Memory is the server's resident set. CPU is its processor time per
+request, on which other jobs on the machine have the least effect.
 
     python benchmarks/serve.py --json benchmarks/results/serve.json
 """
@@ -31,7 +31,7 @@ from elektron.inference.config import PredictConfig
 from elektron.inference.predict import predictions
 from predict import make_model, quiet, texts_for
 
-TOLERANCE = 1e-4  # of scores: sums are split differently in other batches
+TOLERANCE = 1e-4  # of scores: the order of floating-point sums depends on the batch
 WARM_UP = 50  # requests
 
 
@@ -98,7 +98,7 @@ def main() -> None:
 
 @contextmanager
 def serving(model: Path) -> Iterator[tuple[str, int]]:
-    """The address and process number of a server."""
+    """Run a server; yields its address and process id."""
     command = [sys.executable, "-m", "elektron", "serve", str(model), "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -112,7 +112,7 @@ def serving(model: Path) -> Iterator[tuple[str, int]]:
 
 
 def resident(process: int) -> float:
-    """Megabytes of a process in memory."""
+    """Resident memory of a process, in megabytes."""
     status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
     (kilobytes,) = re.findall(r"VmRSS:\s+(\d+) kB", status)
     return int(kilobytes) / 1000
@@ -132,7 +132,7 @@ async def load(
     texts: list[str],
     expected: list[tuple[str, float]],
 ) -> dict[str, Any]:
-    """Requests of several clients at once, at least so many and so long."""
+    """Send at least `requests` requests from several clients at once, for at least `seconds`."""
     latencies: list[float] = []
     lost = wrong = sent = 0
     began = time.perf_counter()

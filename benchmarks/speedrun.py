@@ -6,8 +6,8 @@ A row is one line of JSON with all metrics and the curve of the run; `--table` p
 
     python benchmarks/speedrun.py --corpus enwiki/train.txt.gz --data DATA --blimp dev.jsonl.gz --arm elektron
 
-DATA is a folder with sst2/, mrpc/, sts-b/ and enwiki/valid.txt.gz, text for the tagging probe: which words of the
-lower-cased text began with a capital letter.
+DATA is a folder with sst2/, mrpc/, sts-b/ and enwiki/valid.txt.gz. The last is text for the tagging probe, which
+predicts which words of the lower-cased text began with a capital letter.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {
     "paper": ("electra-small", {"optimizer.warmup": 0.01}),
     "mlm": ("elektron-mini", {"objective": "mlm"}),
 }
-"""A recipe and its overrides besides SIZES."""
+"""The recipe of each arm, and its overrides besides SIZES."""
 
 PROBES = {
     "sst2": "classification --train {data}/sst2/train.tsv --eval {data}/sst2/dev.tsv",
@@ -191,7 +191,7 @@ def probe_configs(work: Path, options: argparse.Namespace) -> dict[str, Finetune
 
 
 def write_capitals(text: Path, work: Path) -> None:
-    """Sentences in lower case, with a tag for each word: whether it began with a capital letter."""
+    """Write sentences in lower case, with a tag for each word: whether it began with a capital letter."""
     rows = []
     with gzip.open(text, "rt", encoding="utf-8") as file:
         for line in file:
@@ -219,7 +219,7 @@ def measured(config: PretrainConfig, blimp: str | None, probes: dict[str, Finetu
     summary = pretrain(config)
     shutil.rmtree(config.out / "checkpoints", ignore_errors=True)
     row = {name: summary.get(name) for name in SUMMARY}
-    # An objective without a generator has its loss on the same masked tokens.
+    # Objectives without a generator report their own loss on the same masked tokens.
     if row["generator_loss"] is None:
         row["generator_loss"] = row["lm_loss"]
     row["processor"] = "{device} ({kind})".format(**machine())
@@ -248,7 +248,7 @@ def curve(run: Path) -> Iterable[dict[str, Any]]:
 
 
 def probed(probe: FinetuneConfig, run: Path, name: str) -> tuple[float, list[float]]:
-    """Fine-tune; median of the probe's metric over its seeds, and all values."""
+    """Fine-tune; returns the median of the probe's metric over its seeds, and all values."""
     probe.model, probe.out = str(run), run / "probes" / name
     finetune(probe)
     runs = json.loads((probe.out / RUNS).read_text(encoding="utf-8"))

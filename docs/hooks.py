@@ -1,5 +1,5 @@
-"""Hooks of the site: links out of `docs/` become text; Chinese pages have no spaces at line ends, and say when the
-English page is newer.
+"""Hooks of mkdocs: replace links out of `docs/` by their text, join the lines of Chinese text, and mark Chinese pages
+whose English page is newer.
 
 A Chinese page names the version of its English page by the first 12 digits of its SHA-256, as `english` in its front
 matter. `python docs/hooks.py` lists the pages to update, with the new digits.
@@ -17,7 +17,7 @@ LINE_END = re.compile(rf"(?ms)^(#[^\n]*\n|```.*?^```$)|(?<={WIDE})\n *(?={WIDE})
 
 
 def version(chinese: Path) -> str:
-    """The version of the English page of a Chinese one."""
+    """The present version of the English page of a Chinese page."""
     english = chinese.with_name(chinese.name.replace(CHINESE, ".md"))
     return hashlib.sha256(english.read_bytes()).hexdigest()[:12]
 
@@ -33,7 +33,7 @@ def outdated(folder: Path) -> dict[Path, str]:
 
 
 def join_lines(markdown: str) -> str:
-    """Chinese text without the line ends that browsers show as spaces; headings and code stay as they are."""
+    """Remove the line ends inside Chinese text, which browsers show as spaces; headings and code are unchanged."""
     return LINE_END.sub(r"\1", markdown)
 
 

@@ -1,4 +1,4 @@
-"""ROUGE of baseline summaries of dialogues and of a model's, computed as by `elektron finetune`.
+"""ROUGE of a model's summaries of dialogues and of baseline summaries, computed as by `elektron finetune`.
 
 Usage: dialogue_baselines.py TRAIN DEV MODEL
 

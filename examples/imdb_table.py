@@ -1,6 +1,6 @@
-"""Table of imdb.sh: test accuracy pretrained, from scratch, and of TF-IDF with logistic regression.
+"""The table of imdb.sh: test accuracy of a pretrained model, one from scratch, and TF-IDF with logistic regression.
 
-python examples/imdb_table.py TRAIN TEST WORK LABELS…
+Usage: imdb_table.py TRAIN TEST WORK LABELS…
 """
 
 import json

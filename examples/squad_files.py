@@ -3,9 +3,9 @@
 Usage: squad_files.py TRAIN FOLDER
        squad_files.py --score QUESTIONS ANSWERS
 
-The first writes `passages.txt` (the passages of TRAIN as documents), `200.jsonl` (its first 200 questions
-with an answer) and `questions.txt` (the same without passage and answer). The second prints exact match
-and F1 of answers from a corpus, and the first correct answer with its source.
+The first command writes `passages.txt` (the passages of TRAIN as documents), `200.jsonl` (its first 200 questions
+with an answer) and `questions.txt` (the same questions alone). The second prints exact match and F1 of answers
+that were found in a corpus, and the first correct answer with its source.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ def test_precision_is_measured_without_decisive_flags(cpu, monkeypatch, processo
     if processor:
         cpu(*processor.split(), field="flags" if processor.startswith("x86") else "Features")
     flops = {torch.bfloat16: bf16_flops, torch.float32: 1e11}
-    monkeypatch.setattr(device, "product_flops", lambda _, dtype: flops[dtype])
+    monkeypatch.setattr(device, "matmul_flops_per_second", lambda _, dtype: flops[dtype])
     assert Device.choose().precision == dtype
 
 
@@ -74,11 +74,11 @@ def test_kind_names_the_instruction_sets(cpu):
 def test_peak_flops_uses_fastest_matmul_and_is_cached(monkeypatch):
     seconds = iter([4.0, 2.0, 8.0, 5.0])
     monkeypatch.setattr(device, "_product_seconds", lambda left, right: next(seconds))
-    device.product_flops.cache_clear()
+    device.matmul_flops_per_second.cache_clear()
     on = Device(CPU, torch.float32)
     assert on.peak_flops == 2 * 1024 * 1024 * 1024 / 2.0
     assert on.peak_flops == 2 * 1024 * 1024 * 1024 / 2.0  # cached: no timings are left
-    device.product_flops.cache_clear()
+    device.matmul_flops_per_second.cache_clear()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

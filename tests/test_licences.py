@@ -8,7 +8,7 @@ import pytest
 from packaging.requirements import Requirement
 
 PERMISSIVE = re.compile(
-    r"apache|mit\b|bsd|isc\b|psf|python software foundation|mozilla public|mpl-2|zlib|unlicense|hpnd|0bsd|expat",
+    r"apache|\bmit\b|bsd|\bisc\b|psf|python software foundation|mozilla public|mpl-2|zlib|unlicense|hpnd|0bsd|expat",
     re.IGNORECASE,
 )
 LGPL = {"python-stdnum"}

@@ -45,6 +45,7 @@ for unit in UNITS:
 """
 
 EVERY_READER = """
+import json
 import sys
 from pathlib import Path
 from elektron.corpus.documents import Corpus
@@ -56,12 +57,16 @@ from tests.finetuning.readers.layouts import CHOICES, PARALLEL, SQUAD, TAGGED, T
 
 folder, length = Path(sys.argv[1]), int(sys.argv[2])
 tokenizer = train_tokenizer_on(["the cat sees the river ."], 60)
+COLUMNS = ["text", "label", "question", "context", "choices", "answers", "tokens", "tags", "source", "target"]
 UNITS = [" ", "\\n", "a", '"', '","', ",", "\\t", "[", '{"a":', "\\\\", ". ", ".", "。", "中", "\\x1b", "'"]
 for unit in UNITS:
     text = (unit * (length // len(unit) + 1))[:length]
-    for suffix in (".txt", ".csv", ".tsv", ".jsonl", ".json"):
-        path = folder / f"x{suffix}"
-        path.write_text("text,label\\n" + text)
+    contents = dict.fromkeys(("x.txt", "x.csv", "x.tsv"), "text,label\\n" + text)
+    # As values of a row, as a document, and as a value without its end.
+    contents |= {"x.jsonl": json.dumps(dict.fromkeys(COLUMNS, text)), "x.json": text, "y.json": '[{"text": "' + text}
+    for name, content in contents.items():
+        path = folder / name
+        path.write_text(content)
         try:
             list(Corpus([str(path)]))
         except ElektronError:

@@ -81,6 +81,8 @@ def test_gradients_are_divided_by_the_scale():
     one.step()
     other.step()
     assert torch.equal(first[0], second[0])
+    # The step does not depend on the scale of gradients, but the momentum does.
+    assert torch.equal(one.state[first[0]]["momentum_buffer"], other.state[second[0]]["momentum_buffer"])
 
 
 @pytest.mark.parametrize("shape", [(3, 5, 10), (3, 16, 4), (3, 6, 5)])

@@ -30,7 +30,7 @@ def few_docstrings(monkeypatch):
     monkeypatch.setattr(documentation, "read_docstrings", lambda: docstrings)
     monkeypatch.setattr(quickstart, "LABELLED_DOCUMENTS", 60)
     monkeypatch.setattr(quickstart, "EVAL_DOCUMENTS", 20)
-    monkeypatch.setattr(quickstart, "TEST_DOCUMENTS_IN_SMALL", 20)
+    monkeypatch.setattr(quickstart, "FEWER_TEST_DOCUMENTS", 20)
     read_docstrings.cache_clear()
 
 

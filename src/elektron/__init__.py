@@ -1,11 +1,11 @@
-"""Elektron trains ELECTRA encoders from your own text and puts them to work.
+"""Elektron pre-trains ELECTRA encoders on your own text, fine-tunes them and runs them.
 
-Five packages, each of which leaves a folder in a standard format for the next:
-`corpus` (text to token blocks) → `models` and `pretraining` (blocks to a generator and a
-discriminator) → `finetuning` → `inference`, with `reporting` (metrics and reports) beside them.
+Each of the main packages writes a folder in a standard format that the next one reads: `corpus` (text to blocks of
+token ids) → `pretraining` with the networks of `models` (blocks to a generator and a discriminator) → `finetuning` →
+`inference`. `reporting` reads the metrics and writes reports.
 
-Importing this package pulls in nothing heavy; `import elektron.models` registers the
-project's own encoder with the Auto classes of transformers.
+Importing this package imports no large dependency; `import elektron.models` registers model type `elektron` with the
+Auto classes of transformers.
 """
 
 __version__ = "0.2.0"

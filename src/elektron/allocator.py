@@ -1,9 +1,9 @@
-"""Make the C library keep the memory that a training step frees, or return what preparing frees.
+"""Configure glibc's malloc: training keeps the memory that a step frees, `prepare` returns it to the kernel.
 
-At first glibc returns every block of a few hundred kilobytes to the kernel at once, and the next operation's tensor is
-paged in anew: measured on two virtual CPU cores, the quickstart's first ten steps took 20 seconds instead of 2. But
-once a larger block has been freed, glibc puts blocks of up to its size into the heap, where short-lived buffers of a
-megabyte leave gaps between what stays: preparing 200 MB took 10 MB more.
+By default glibc returns every block of 128 KiB or more to the kernel when it is freed, so that each new tensor causes
+page faults: on two virtual CPU cores, the quickstart's first ten steps took 20 seconds instead of 2. When a larger
+block is freed, however, glibc raises that limit to its size. Smaller blocks then come from the heap, where buffers of a
+megabyte that are soon freed leave gaps between blocks that stay: preparing 200 MB of text took 10 MB more memory.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ M_MMAP_THRESHOLD = -3
 LARGEST_INT = 2**31 - 1
 LARGE_BLOCK = 128 * 1024
 LARGEST_THRESHOLD = 32 * 1024**2
-"""What glibc before 2.35 takes at most."""
+"""The largest M_MMAP_THRESHOLD that glibc before 2.35 accepts."""
 
 
 def keep_freed_memory() -> None:
-    """Serve all allocations from the heap and never shrink it; elsewhere than on glibc, do nothing."""
+    """Make malloc serve all allocations from the heap and never shrink it. Does nothing without glibc."""
     if not _set(M_MMAP_THRESHOLD, LARGEST_INT):
         _set(M_MMAP_THRESHOLD, LARGEST_THRESHOLD)
     _set(M_TRIM_THRESHOLD, LARGEST_INT)
 
 
 def return_freed_memory() -> None:
-    """Keep large blocks out of the heap, whatever was freed before; elsewhere than on glibc, do nothing."""
+    """Make malloc return every large block to the kernel when it is freed. Does nothing without glibc."""
     _set(M_MMAP_THRESHOLD, LARGE_BLOCK)
 
 
 def _set(parameter: int, value: int) -> bool:
-    """Set a parameter; whether the C library has taken it."""
+    """Set a parameter of malloc; returns whether the C library accepts it."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     return mallopt is not None and mallopt(parameter, value) == 1

@@ -1,8 +1,8 @@
 """The command line: `elektron COMMAND …`.
 
-A command is one entry in COMMANDS: the dataclass of its settings and the function that takes it. Both are
-named by text and imported when the command runs, so that help answers at once. Whatever the user can do
-something about ends as one line on stderr and exit status 2.
+A command is an entry in COMMANDS: the dataclass of its settings and the function that takes it. Both are given as
+strings, `module:name`, and imported when they are needed, so that `--help` is fast. An error that the user can fix is
+printed as one line on stderr, with exit status 2.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from elektron.terminal import (
 
 BAD_INPUT = 2
 SYSTEM_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EROFS}
-"""Errors that are clear without the name of a file, which the system does not always give."""
+"""Errors whose message is clear without a file name, which the operating system does not always give."""
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
@@ -53,7 +53,7 @@ class Command:
         config: dataclass of its settings, as `module:name`; its docstring is the line in the list of commands.
         function: the function that takes the dataclass and does the work, as `module:name`.
         examples: two command lines, without `elektron`.
-        recipe: whether it takes a recipe, with which the options are merged.
+        recipe: whether it takes `--config RECIPE`, whose settings the options override.
         json: whether its result can be written as JSON.
     """
 
@@ -186,7 +186,8 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return the exit status.
 
-    It is 0, 2 for what the user can do something about, and 128 and the number of the signal that ended it.
+    The status is 0 on success, 2 for an error that the user can fix, and 128 plus the signal's number if a signal ended
+    the command. Other exceptions are bugs and propagate.
     """
     configure_streams()
     _configure_libraries()
@@ -214,7 +215,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _message(error: BaseException) -> str:
-    """The line for an error that the user can do something about; empty for a defect."""
+    """The line to print for an error that the user can fix; empty for a bug."""
     if isinstance(error, ElektronError):
         return str(error)
     if isinstance(error, OSError):
@@ -224,18 +225,18 @@ def _message(error: BaseException) -> str:
             return f"{short}: {error.strerror}"
         return str(error.strerror) if error.errno in SYSTEM_ERRORS else ""
     full = any(words in str(error).lower() for words in OUT_OF_MEMORY)
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and full):  # of torch
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and full):  # from torch
         detail = f" ({first_line(error)})" if str(error) else ""
         return (
             f"out of memory{detail}: use a smaller --micro-batch-size or --batch-size, shorter rows, or a smaller model"
         )
-    if type(error).__name__ == "PanicException":  # in Rust; the class cannot be imported
+    if type(error).__name__ == "PanicException":  # a Rust panic in tokenizers; the class cannot be imported
         return f"the tokenizer fails on this text: {error}"
     return ""
 
 
 def overview() -> str:
-    """What `elektron` alone prints."""
+    """The help that `elektron` prints without a command."""
     width = max(map(len, COMMANDS))
     commands = (f"  {name:{width}}  {summary(load(command.config))}" for name, command in COMMANDS.items())
     return f"""\
@@ -250,7 +251,7 @@ New here? `elektron quickstart` needs no data and no download."""
 
 
 def load(reference: str) -> Any:
-    """Import what `module:name` names."""
+    """Import the object that `module:name` refers to."""
     module, _, name = reference.partition(":")
     return getattr(importlib.import_module(module), name)
 
@@ -262,7 +263,7 @@ def _run(argv: list[str]) -> None:
     elif name == "--version":
         echo(f"elektron {__version__}")
     elif name not in COMMANDS:
-        # The first word of what a command does: `train` is what three commands do.
+        # The verb that begins a command's summary: for `train`, suggest the commands that train or pre-train.
         verbs = {each: summary(load(command.config)).split()[0].lower() for each, command in COMMANDS.items()}
         same = " or ".join(each for each, verb in verbs.items() if name in verb.split("-"))
         near = f": did you mean {same}?" if same else did_you_mean(name, COMMANDS)
@@ -277,9 +278,12 @@ def _run(argv: list[str]) -> None:
 
 
 def _configure(name: str, command: Command, argv: list[str]) -> tuple[Any, bool, bool]:
-    """The command's dataclass, from the options and the recipe if it takes one; `--quiet` and `--json`.
+    """Make the command's dataclass from the options, and from the recipe if it takes one.
 
-    What can be refused already is refused before anything is logged.
+    Missing inputs are refused here, before anything is logged.
+
+    Returns:
+        The dataclass, and whether `--quiet` and `--json` were given.
     """
     config_class = load(command.config)
     flags = {setting.name: setting.flag for setting in settings(config_class)}
@@ -320,7 +324,7 @@ def general_options(command: Command) -> list[Option]:
 
 
 def recipe_help() -> str:
-    """What `--config` takes."""
+    """The help of `--config`."""
     return (
         f"Recipe: one of {', '.join(recipe_names())}, or the path of a YAML file. Options on the "
         f"command line take precedence. (default: {DEFAULT_RECIPE}; with --init-from "
@@ -329,28 +333,28 @@ def recipe_help() -> str:
 
 
 def _configure_libraries() -> None:
-    """Environment variables that libraries read when they are imported."""
+    """Set environment variables that libraries read when they are imported, and filter their log records."""
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     # No progress bars between the lines of our own.
     os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
     os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
-    # A service of the hub would convert a model without safetensors.
+    # Otherwise transformers asks a service of the hub to convert models that are not in safetensors.
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
-    # OpenMP's threads spin for microseconds, not milliseconds, before they sleep. Beside another job of as
-    # many threads the quickstart ran nine times slower without this.
+    # Waiting OpenMP threads spin for microseconds, not milliseconds, before they sleep. Without this, the quickstart
+    # ran nine times slower beside another job with as many threads.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
-    # The hub's client logs each attempt and each pause; when it gives up it raises, and that is our line.
+    # The hub's client logs every retry. Only the error that it raises when it gives up is reported.
     logging.getLogger("huggingface_hub.utils._http").addFilter(_is_no_retry)
 
 
 def _is_no_retry(record: logging.LogRecord) -> bool:
-    """Whether a warning of the hub's client is about something else, such as a rate limit."""
+    """Whether a log record of the hub's client is about something other than a retry, such as a rate limit."""
     message = record.getMessage()
     return not (message.startswith("Retrying in ") or " thrown while requesting " in message)
 
 
 class _StderrHandler(logging.StreamHandler[TextIO]):
-    """Writes to the present standard error, which a live progress bar replaces, one line a record."""
+    """Writes one line per record to the current `sys.stderr`, which a progress bar replaces while it is shown."""
 
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stderr
@@ -363,12 +367,12 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
 
 @contextmanager
 def _log_to_stderr() -> Iterator[None]:
-    """Print what the package logs: `elektron: warning: …`, and notes without a level."""
+    """Print the package's log records on standard error: `elektron: warning: …`, and info records without a level."""
     logger, handler = logging.getLogger("elektron"), _StderrHandler()
     level, propagate = logger.level, logger.propagate
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
-    logger.propagate = False  # some libraries log for the root, and every line would come twice
+    logger.propagate = False  # otherwise a handler that a library adds to the root prints every line again
     try:
         yield
     finally:
@@ -379,7 +383,7 @@ def _log_to_stderr() -> Iterator[None]:
 
 @contextmanager
 def _signals_as_interrupts() -> Iterator[None]:
-    """Have SIGTERM and SIGHUP clean up as Ctrl-C does; a second one ends the process at once.
+    """Handle SIGTERM and SIGHUP like Ctrl-C, so that commands clean up; a second one ends the process at once.
 
     A signal that is ignored, as under `nohup`, stays ignored.
     """

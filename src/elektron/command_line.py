@@ -37,7 +37,7 @@ def parse_arguments(
         argv: the arguments after the command's name.
         extra: options besides the settings.
         examples: command lines for the help, without `elektron`.
-        commands_with: the commands that have an option, such as `--steps`, for messages.
+        commands_with: returns the commands that have an option such as `--steps`, for messages.
 
     Raises:
         ElektronError: an option is unknown or lacks its value, or an argument is neither an option nor a value.
@@ -45,7 +45,7 @@ def parse_arguments(
     for word in argv:
         try:
             word.encode()
-        except UnicodeEncodeError:  # bytes of another encoding; no file of ours could hold the name
+        except UnicodeEncodeError:  # bytes in another encoding, which cannot be written into our files
             raise ElektronError(f"{word!a} is not UTF-8: rename the file, or set LANG") from None
     known = [setting.flag for setting in settings(config_class) if not setting.positional]
     known += ["-h", "--help", *(f"--{option}" for option, _, _ in extra)]
@@ -59,8 +59,8 @@ def parse_arguments(
     parser = _parser(name, config_class, extra, examples)
     values, left_over = parser.parse_known_intermixed_args(add_implied_true(config_class, argv))
     if left_over:
-        # `evaluate` takes its DATA without an option.
-        flag = next((setting.flag for setting in settings(config_class) if "data" in setting.in_place_of), "")
+        # Users may expect DATA to be positional, as it is in `evaluate`.
+        flag = next((setting.flag for setting in settings(config_class) if "data" in setting.equivalent_options), "")
         advice = f": use {flag} {left_over[0]}" if flag else ""
         raise ElektronError(f"{left_over[0]!r} is neither an option nor the value of one{advice}")
     return vars(values)
@@ -72,7 +72,7 @@ def _advice(
     """What to write instead of an option that the command does not have."""
     typed = option.lstrip("-")
     for setting in settings(config_class):
-        if typed.replace("-", "_") in setting.in_place_of:
+        if typed.replace("-", "_") in setting.equivalent_options:
             return f"{name} has {setting.flag} instead"
     commands = commands_with(option)
     names = [flag.removeprefix("--") for flag in known]

@@ -1,9 +1,9 @@
-"""Settings: from a dataclass to the command line, to YAML and back, in the same way for every command.
+"""Convert settings between dataclasses, command lines and YAML files, in the same way for every command.
 
 The dataclass of a command is the only place where its settings are named, typed, given a default and
 explained. A setting inside a group has a dotted name, `optimizer.learning_rate`. Options, YAML files and
 mappings from Python are flattened to dotted names and checked by `validate`; `from_dict` makes the dataclass.
-A command's dataclass that is made in Python checks itself in the same way: it is a `ValidatedConfig`.
+A command's dataclass inherits from `ValidatedConfig`, which checks the values in the same way in Python.
 
 For settings that are neither text nor paths, `null` means "not set" where the field allows None.
 """
@@ -33,7 +33,7 @@ Value = TypeVar("Value")
 
 _POSITIONAL = "positional"
 Positional = Annotated[Value, _POSITIONAL]
-"""Type of a field that the command line takes without an option, and that must be given."""
+"""Type of a field that is a positional argument on the command line."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ class Aliases:
 
 
 @dataclass(frozen=True)
-class InPlaceOf:
-    """What other commands call an option of the same purpose, as part of the type of its field, for messages."""
+class EquivalentOptions:
+    """Names of options of other commands with the same purpose, as part of the type of a field, for messages."""
 
     names: tuple[str, ...]
 
@@ -80,7 +80,7 @@ Size = Annotated[int, Within(least=1, most=1 << 20)]
 """A number of things that are held in memory at once."""
 Layers = Annotated[int, Within(least=1, most=1000)]
 VocabSize = Annotated[int, Within(above=5, most=1 << 24)]
-"""There are five special tokens."""
+"""More than the five special tokens."""
 Fraction = Annotated[float, Within(least=0, below=1)]
 LearningRate = Annotated[float, Within(above=0, most=10)]
 PositiveFraction = Annotated[float, Within(above=0, most=1)]
@@ -111,7 +111,7 @@ RENAMED = {
     "ramp.length_share": "curriculum.length_fraction",
     "vary": "sweep",
 }
-"""Settings of earlier versions, and their names now."""
+"""Names of settings in earlier versions, and their present names."""
 
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 80
@@ -123,16 +123,16 @@ class Setting:
 
     Attributes:
         name: dotted name, such as `optimizer.learning_rate`.
-        type: of a value that is set, without `| None`.
-        optional: whether None is a value.
-        default: or `dataclasses.MISSING`.
+        type: type of the value, without `| None`.
+        optional: whether the value may be None.
+        default: default value, or `dataclasses.MISSING`.
         help: docstring of the field.
-        group: docstring of the field's group, or of the class that a command shares the field with; empty for
-            a command's own.
-        positional: whether the command line takes it without an option.
-        bounds: of a number.
+        group: docstring of the field's group, or of the base class that it is inherited from; empty for a
+            command's own fields.
+        positional: whether it is a positional argument on the command line.
+        bounds: bounds of a number.
         aliases: other names of its choices.
-        in_place_of: names of options of other commands.
+        equivalent_options: names of options of other commands with the same purpose.
     """
 
     name: str
@@ -144,7 +144,7 @@ class Setting:
     positional: bool
     bounds: Within
     aliases: Mapping[str, str]
-    in_place_of: tuple[str, ...]
+    equivalent_options: tuple[str, ...]
 
     @property
     def required(self) -> bool:
@@ -156,7 +156,7 @@ class Setting:
 
     @property
     def flag(self) -> str:
-        """How the command line writes it: `--seq-len`, or `CORPUS` where no option is written."""
+        """Its form on the command line: `--seq-len`, or `CORPUS` for a positional argument."""
         return self.name.upper() if self.positional else _option(self.name)
 
     @property
@@ -166,14 +166,14 @@ class Setting:
 
     @property
     def kind(self) -> str:
-        """In words, what a value must be."""
+        """What a value must be, in words."""
         return f"{_in_words(self.type)} {self.bounds}".rstrip()
 
 
 class ValidatedConfig:
-    """Base of every command's dataclass: whatever it is made from, its values have the types of the fields.
+    """Base of every command's dataclass: converts the values to the types of the fields.
 
-    A value that does not fit is answered as on the command line, by ElektronError.
+    A value that does not fit raises ElektronError, with the same message as on the command line.
     """
 
     def __post_init__(self) -> None:
@@ -184,9 +184,10 @@ class ValidatedConfig:
 
 
 def settings(cls: type) -> list[Setting]:
-    """All settings of a configuration dataclass, its own first, those of groups after the group's name.
+    """All settings of a configuration dataclass, its own before those that it inherits.
 
-    What it inherits from another configuration is a group in the help, but not in the names.
+    A field that is a dataclass is a group, whose settings are named `group.setting`. Inherited settings are a group in
+    the help, but their names have no prefix.
     """
     hints, helps = get_type_hints(cls, include_extras=True), _helps(cls)
     inherited = {
@@ -219,7 +220,7 @@ def settings(cls: type) -> list[Setting]:
                 positional=_POSITIONAL in extras,
                 bounds=next((extra for extra in extras if isinstance(extra, Within)), Within()),
                 aliases={k: v for e in extras if isinstance(e, Aliases) for k, v in e.names},
-                in_place_of=tuple(name for e in extras if isinstance(e, InPlaceOf) for name in e.names),
+                equivalent_options=tuple(name for e in extras if isinstance(e, EquivalentOptions) for name in e.names),
             )
         )
     return sorted(found, key=lambda setting: setting.name.partition(".")[0] in inherited)
@@ -231,7 +232,7 @@ def _union(hint: Any) -> tuple[Any, ...]:
 
 @cache
 def _helps(cls: type) -> dict[str, str]:
-    """The docstring of each field; it is read from the source, which takes milliseconds."""
+    """The docstring of each field, read from the source code. Cached, because this takes milliseconds."""
     return {
         parameter.arg_name: " ".join((parameter.description or "").split())
         for base in reversed(cls.__mro__)
@@ -246,12 +247,12 @@ def summary(cls: type) -> str:
 
 
 def validate(cls: type, values: Mapping[str, Any], label: Callable[[str], str] = str) -> dict[str, Any]:
-    """Values under dotted names, each of the type of its field.
+    """Flatten values to dotted names, and convert each to the type of its field.
 
     Args:
         cls: the configuration dataclass.
-        values: nested, dotted or both; any setting may be left out. A number may be text, and so may `true`,
-            `false` and `null`; a whole number or a path may be given for text, a single value for a list.
+        values: values under nested names, dotted names or both; any setting may be left out. Numbers, `true`,
+            `false` and `null` may be strings; an int or a path is accepted for a string, a single value for a list.
         label: turns a dotted name into what the user wrote, for messages.
 
     Raises:
@@ -268,9 +269,9 @@ def validate(cls: type, values: Mapping[str, Any], label: Callable[[str], str] =
 
 
 def from_dict(cls: type[Config], values: Mapping[str, Any], label: Callable[[str], str] = str, **parts: Any) -> Config:
-    """The dataclass with these values and defaults for the rest; `parts` are arguments that are no settings.
+    """Make the dataclass from these values and defaults; `parts` are constructor arguments that are not settings.
 
-    Raises ElektronError as `validate`, and where a setting without a default is missing.
+    Raises ElektronError like `validate`, and if a required setting is missing.
     """
     given = validate(cls, values, label)
     for setting in settings(cls):
@@ -282,7 +283,7 @@ def from_dict(cls: type[Config], values: Mapping[str, Any], label: Callable[[str
 def _flatten(
     cls: type, values: Mapping[str, Any], label: Callable[[str], str], prefix: str = ""
 ) -> Iterator[tuple[str, Any]]:
-    """Nested values under dotted names."""
+    """Yield the dotted names and values of nested values."""
     hints = get_type_hints(cls)
     for key, given in values.items():
         name, hint = f"{prefix}{key}", hints.get(key)
@@ -297,7 +298,7 @@ def _flatten(
 
 
 def _arguments(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of the dataclass for values under dotted names: its groups become dataclasses."""
+    """The constructor's arguments for values under dotted names: groups become dataclasses."""
     arguments = {name: value for name, value in values.items() if "." not in name}
     for name, hint in get_type_hints(cls).items():
         if is_dataclass(hint):
@@ -354,7 +355,7 @@ def _typed(kind: Any, value: Any) -> Any:
     if kind is bool and (isinstance(value, bool) or value in ("true", "false")):
         return value in (True, "true")
     if kind is str and (text or isinstance(value, Path) or (number and isinstance(value, int))):
-        return value if text else str(value)  # rows from Python are a subclass of str
+        return value if text else str(value)  # not converted: rows in memory are a subclass of str
     if kind is Path and value != "" and isinstance(value, str | Path):
         return Path(value)
     if get_origin(kind) is Literal and text and value in get_args(kind):
@@ -389,25 +390,25 @@ def differences(a: Any, b: Any, ignore: tuple[str, ...] = ()) -> list[str]:
 
 
 def to_yaml(config: Any) -> str:
-    """The configuration as YAML, every setting written out; `load_yaml` gives back its equal."""
-    # What is not ASCII is escaped: written plainly, some line separators come back as spaces.
-    # As JSON has it: YAML's safe types have neither paths nor subclasses of str.
+    """The configuration as YAML, with every setting; `load_yaml` reads an equal configuration from it."""
+    # By way of JSON, because `safe_dump` accepts neither paths nor subclasses of str. It escapes what is not ASCII:
+    # otherwise some line separators would be read back as spaces.
     plain = json.loads(json.dumps(dataclasses.asdict(config), default=os.fspath))
     return yaml.safe_dump(plain, sort_keys=False, width=math.inf)
 
 
 def save_yaml(config: Any, path: Path) -> None:
-    """Write `to_yaml` to a file; one that exists is replaced as a whole or not at all."""
+    """Write `to_yaml` to a file; an existing file is replaced atomically."""
     atomic_write(path, to_yaml(config))
 
 
 def load_yaml(cls: type[Config], path: Path) -> Config:
-    """Read a configuration; what the file leaves out has its default. Errors as in `from_dict`."""
+    """Read a configuration; settings that the file leaves out have their defaults. Raises like `from_dict`."""
     return from_dict(cls, read_yaml(path), label=lambda name: f"{path}: {name}")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file, by the safe loader. Raises ElektronError if there is none."""
+    """Read the mapping in a YAML file with the safe loader. Raises ElektronError if the file cannot be read as one."""
     try:
         content = parse_yaml(read_text(path))
     except FileNotFoundError:
@@ -420,7 +421,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ElektronError(f"{path}{line}: not valid YAML ({error.problem})") from error
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
-        # The safe loader lets these four through on ill-formed tags, dates and endless nesting.
+        # The safe loader raises the last four for ill-formed tags and dates, and for nesting that is too deep.
         raise ElektronError(f"{path}: not valid YAML ({type(error).__name__})") from error
     if not isinstance(content, dict | None):
         raise ElektronError(f"{path}: must hold settings, one `name: value` a line, got {_short.repr(content)}")

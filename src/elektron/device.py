@@ -17,22 +17,22 @@ Precision = Literal["fp32", "bf16"]
 
 CPU_INFO = Path("/proc/cpuinfo")
 INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16")
-"""Linux' names for what decides which kernels run."""
-WORTH_BF16 = 1.5
-"""How much faster bf16 products must be on a processor to make up for the conversions around them."""
+"""Instruction sets that decide which kernels run, by their names in /proc/cpuinfo."""
+MIN_BF16_SPEEDUP = 1.5
+"""Least speedup of bf16 matrix products on a CPU that makes up for the casts around them."""
 
 
 @dataclass(frozen=True)
 class Device:
-    """A GPU if there is one, else the CPU."""
+    """A device, and the dtype of matrix products on it."""
 
     device: torch.device
     dtype: torch.dtype
-    """Of matrix products under `autocast`."""
+    """Dtype of matrix products under `autocast`."""
 
     @classmethod
     def choose(cls, precision: Precision | None = None) -> Device:
-        """The device, with the given precision, else bf16 where matrix products are faster in it."""
+        """The GPU if there is one, else the CPU. By default in bf16 if that speeds up matrix products, else in fp32."""
         device = torch.device("cpu")
         if torch.cuda.is_available():
             device = torch.device("cuda", torch.cuda.current_device())
@@ -44,7 +44,7 @@ class Device:
 
     @property
     def name(self) -> str:
-        """The device in words."""
+        """Name of the GPU, or the CPU with its number of threads."""
         if self.device.type == "cuda":
             return torch.cuda.get_device_name(self.device)
         threads = torch.get_num_threads()
@@ -52,7 +52,7 @@ class Device:
 
     @property
     def kind(self) -> str:
-        """The processor and its instruction sets: bits may differ between devices of different kinds."""
+        """The GPU's name, or the CPU's instruction sets. Results may differ in the last bits between kinds."""
         if self.device.type == "cuda":
             return f"cuda {self.name}"
         flags = cpu_flags()
@@ -61,7 +61,7 @@ class Device:
     @property
     def peak_flops(self) -> float:
         """Measured floating-point operations per second of a large matrix product in this precision."""
-        return product_flops(self.device, self.dtype)
+        return matmul_flops_per_second(self.device, self.dtype)
 
     @property
     def precision(self) -> str:
@@ -70,18 +70,18 @@ class Device:
 
     @property
     def muon_dtype(self) -> torch.dtype:
-        """Of Muon's iterations: bf16 wherever it is fast."""
+        """Dtype of Muon's iterations: bf16 on a GPU that supports it, else `dtype`."""
         on_gpu = self.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if on_gpu else self.dtype
 
     def autocast(self) -> torch.autocast:
-        """Matrix products in the lower precision; nothing changes where that is fp32."""
+        """Autocast to `dtype`; does nothing if that is fp32."""
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
 
 @cache
 def cpu_info() -> dict[str, str]:
-    """What Linux says of the first processor, such as its `model name`; nothing on other systems."""
+    """Fields of the first processor in /proc/cpuinfo, such as `model name`; empty if there is no such file."""
     try:
         text = CPU_INFO.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -91,16 +91,17 @@ def cpu_info() -> dict[str, str]:
 
 
 def cpu_flags() -> set[str]:
-    """The processor's instruction sets, where Linux names them."""
+    """The processor's instruction sets in /proc/cpuinfo; empty if it names none."""
     info = cpu_info()
     return set((info.get("flags") or info.get("Features") or "").split())
 
 
 @cache
 def cpu_is_fast_in_bf16() -> bool:
-    """Whether bf16 matrix products are faster than fp32 ones; measured where the processor does not tell.
+    """Whether bf16 matrix products are faster than fp32 ones on this CPU.
 
-    AVX-512-bf16 does not: with it some processors are twice as fast in bf16 and others half as fast.
+    With AMX they are; on x86 with neither AMX nor AVX-512-bf16 they are not. Other processors are timed: with
+    AVX-512-bf16 alone, some are twice as fast in bf16 and others half as fast.
     """
     flags = cpu_flags()
     if "amx_bf16" in flags:
@@ -108,14 +109,14 @@ def cpu_is_fast_in_bf16() -> bool:
     if flags and platform.machine() == "x86_64" and "avx512_bf16" not in flags:
         return False
     cpu = torch.device("cpu")
-    return product_flops(cpu, torch.bfloat16) > WORTH_BF16 * product_flops(cpu, torch.float32)
+    return matmul_flops_per_second(cpu, torch.bfloat16) > MIN_BF16_SPEEDUP * matmul_flops_per_second(cpu, torch.float32)
 
 
 @cache
-def product_flops(device: torch.device, dtype: torch.dtype) -> float:
-    """Floating-point operations per second of a matrix product, the best of several; measured once a process."""
+def matmul_flops_per_second(device: torch.device, dtype: torch.dtype) -> float:
+    """Floating-point operations per second of a matrix product, the best of several; measured once per process."""
     rows, width = (8192, 8192) if device.type == "cuda" else (1024, 1024)
-    # GPUs multiply equal numbers faster than others; the global generator stays as it is.
+    # Random, because GPUs multiply matrices of equal numbers faster. The global generator is not used or changed.
     generator = torch.Generator(device).manual_seed(0)
     left, right = (
         torch.randn(count, width, generator=generator, device=device, dtype=dtype) for count in (rows, width)
@@ -139,16 +140,16 @@ def _product_seconds(left: torch.Tensor, right: torch.Tensor) -> float:
 
 
 @contextmanager
-def same_bits(device: torch.device) -> Iterator[None]:
-    """On a CPU, only algorithms that give the same bits every time; measured, they cost a percent at most.
+def deterministic_algorithms(device: torch.device) -> Iterator[None]:
+    """Use deterministic algorithms on a CPU, where they cost at most one percent of the speed.
 
-    On GPUs some operations have none, and others would cost speed.
+    GPUs are left as they are: there, some operations have no deterministic algorithm and others have slow ones.
     """
     before = torch.are_deterministic_algorithms_enabled()
     settings: Any = torch.utils.deterministic
     fills = settings.fill_uninitialized_memory
     torch.use_deterministic_algorithms(before or device.type == "cpu")
-    # Nothing here reads memory before it is written; filling every new tensor costs a write of it.
+    # Filling uninitialized tensors costs time and is not needed: no code here reads them before it writes them.
     settings.fill_uninitialized_memory = False
     try:
         yield

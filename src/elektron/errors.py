@@ -1,4 +1,4 @@
-"""The one exception that reaches a user as a message instead of a traceback, and parts of such messages."""
+"""The exception that the command line prints as a message without a traceback, and parts of such messages."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from itertools import islice
 from pathlib import Path
 
 MAX_COMPARED = 10_000
-"""Names that are compared with a misspelt one: more would take minutes."""
+"""Largest number of names that are compared with a misspelt one; more could take minutes."""
 MAX_LISTED = 40
-"""Names that a message lists."""
+"""Largest number of names that a message lists."""
 CUTOFF = 0.6
-"""Similarity from which a name is suggested; difflib's own default."""
+"""Least similarity of a name that is suggested; difflib's default."""
 
 
 class ElektronError(Exception):
@@ -30,14 +30,14 @@ class AlreadyReportedError(ElektronError):
 
 @contextmanager
 def requires_extra(extra: str, what: str) -> Iterator[None]:
-    """Imports of optional packages, which an extra of this package installs.
+    """Context for imports of optional packages, which an extra of this package installs.
 
     Args:
         extra: name of the extra.
-        what: needs them.
+        what: the feature that needs the packages, for the message.
 
     Raises:
-        ElektronError: one is not installed.
+        ElektronError: a package is not installed.
     """
     try:
         yield
@@ -58,9 +58,9 @@ def did_you_mean(
     """`: did you mean X?` with the names most similar to `name`, or nothing where none is similar.
 
     Args:
-        name: what was written.
-        known: the names there are.
-        label: how a known name is written in the message.
+        name: the misspelt name.
+        known: the valid names.
+        label: turns a valid name into its form in the message.
         dotted: the last part of a dotted name may match alone: `beta1` finds `optimizer.beta1`.
         cutoff: least similarity, from 0 to 1.
     """
@@ -82,7 +82,7 @@ def did_you_mean(
 
 
 def suggest_path(path: Path) -> str:
-    """`did_you_mean` for a path that does not exist: similar names in the deepest folder that does."""
+    """`did_you_mean` for a path that does not exist: similar names in its deepest folder that exists."""
     missing = path
     while not missing.parent.exists():
         missing = missing.parent
@@ -98,7 +98,7 @@ def first_line(error: BaseException) -> str:
 
 
 def comma_list(names: Iterable[str]) -> str:
-    """Names on one line for a message: long ones are cut, and of very many the first are listed."""
+    """Names on one line for a message: long names are cut, and only the first MAX_LISTED are listed."""
     flat = [" ".join(name.split()) for name in names]
     listed = [name if len(name) <= 30 else name[:29] + "…" for name in flat[:MAX_LISTED]]
     more = len(flat) - MAX_LISTED

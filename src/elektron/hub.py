@@ -1,7 +1,7 @@
-"""Configurations and tokenizers by folder or hub name; no code that comes with them is executed.
+"""Load configurations and tokenizers from a folder or the hub, without executing code that comes with them.
 
-The class is looked up by `model_type` among those of transformers and our own. `auto_map`, attention kernels of
-the hub, and keys that begin with an underscore or have the name of a method are ignored, which is logged.
+The class is looked up by `model_type` among those of transformers and Elektron. `auto_map`, attention kernels of
+the hub, and keys that begin with an underscore or have the name of a method are ignored and logged.
 `NAME@REVISION` pins a branch, a tag or a commit. Weights are loaded in `models/loading.py`.
 """
 
@@ -38,16 +38,16 @@ TOKENIZER_CONFIG = "tokenizer_config.json"
 UNASSIGNED = "\u0378"
 """A character that Unicode has not assigned."""
 MAX_BYTES = 1 << 26
-"""Limit for a tokenizer file; those of the largest vocabularies have half of it."""
+"""Size limit of a tokenizer file; the files of the largest vocabularies are half as large."""
 LOADS_CODE = frozenset({"auto_map", "attn_implementation", "experts_implementation", "quantization_config"})
 """Keys of a configuration that name code, or kernels and quantizers to be fetched."""
 OUR_FAMILY = "elektron"
-"""Its `auto_map` is for users without this package; here it is loaded by `model_type`."""
+"""Elektron's `model_type`. Its `auto_map` is for users without this package, and is ignored here without a log line."""
 MAX_LAYERS = 1000
 """A configuration with more would take hours to build before it is compared with the weights."""
 
-# The last line is for sizes of a wrong type, that are impossible, differ from the weights or exceed the memory.
-UNLOADABLE = (
+# The second line is raised for sizes that have a wrong type, are impossible, differ from the weights or exceed memory.
+LOAD_ERRORS = (
     *(OSError, SafetensorError, ValueError, LookupError, AttributeError),
     *(TypeError, ArithmeticError, AssertionError, RuntimeError, MemoryError),
 )
@@ -57,7 +57,7 @@ def load_configuration(name: str) -> PreTrainedConfig:
     """The configuration of a folder or hub model, without the ignored keys.
 
     Raises:
-        ElektronError: there is none, or its `model_type` is unknown to transformers and elektron.
+        ElektronError: there is none, its `model_type` is unknown to transformers and elektron, or it is not valid.
     """
     refuse_missing_folder(name)
     try:
@@ -99,17 +99,17 @@ def load_configuration(name: str) -> PreTrainedConfig:
 
 
 def load_tokenizer_files(name: str, subfolder: str = "") -> PreTrainedTokenizerBase:
-    """The tokenizer of a folder or hub name, by a class of transformers.
+    """Load the tokenizer of a folder or hub model with a class of transformers.
 
     Raises:
         ElektronError: there is none, or it cannot be used.
     """
     try:
         tokenizer = _tokenizer_files(name, subfolder)
-        # A setting of a wrong type only fails when it is used.
+        # A setting of a wrong type raises an error only when it is used.
         tokenizer(["a"], ["a"], truncation=True, max_length=8, return_attention_mask=False)
         tokenizer.decode(tokenizer("a")["input_ids"], skip_special_tokens=True)
-    except UNLOADABLE as error:
+    except LOAD_ERRORS as error:
         what = "cannot be loaded" if Path(name).exists() else "found neither as a folder nor on the hub"
         raise ElektronError(f"{Path(name) / subfolder}: {what} ({on_one_line(error)})") from error
     return tokenizer
@@ -140,14 +140,15 @@ def _tokenizer_files(name: str, subfolder: str) -> PreTrainedTokenizerBase:
     elif case_options and not config.model_type and "tokenizer_class" not in settings:
         tokenizer_class, options = BertTokenizer, case_options
     tokenizer = tokenizer_class.from_pretrained(repo.name, subfolder=subfolder, **hub_options(repo), **options)
-    if getattr(config, "type_vocab_size", None) == 1:  # RoBERTa with a tokenizer of BERT, which marks second texts by 1
+    if getattr(config, "type_vocab_size", None) == 1:
+        # RoBERTa with BERT's tokenizer: it would give the second text of a pair the token type 1, which RoBERTa lacks.
         tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
     return tokenizer
 
 
 def _try_tokenizer(path: Path) -> None:
     """Raise ElektronError for a tokenizer.json that the tokenizers library cannot load and use."""
-    read_text(path, MAX_BYTES)  # for its limit, which the library lacks
+    read_text(path, MAX_BYTES)  # checks the size, which the library does not
     try:
         Tokenizer.from_file(str(path)).encode(f"a{UNASSIGNED}", UNASSIGNED)
     except BaseException as error:
@@ -191,13 +192,13 @@ def has_capitals(piece: str) -> bool:
 
 
 def hub_options(repo: Repo) -> dict[str, Any]:
-    """Options of `from_pretrained`: the revision, and no requests where the hub is not needed or not reachable."""
+    """Options of `from_pretrained`: the revision, and no requests if the hub is not needed or not reachable."""
     local = Path(repo.name).is_dir() or not hub_is_reachable()
     return {"revision": repo.revision, "local_files_only": local}
 
 
 def optional_file(name: str, file: str, subfolder: str = "") -> Path | None:
-    """A file of a folder or hub name; None if there is none there."""
+    """Path of a file of a folder or hub model; None if it does not exist."""
     repo = parse_repo(name)
     options = hub_options(repo) | {"_raise_exceptions_for_missing_entries": False}
     try:

@@ -1,4 +1,4 @@
-"""Missing inputs are refused before torch and transformers are imported, which takes seconds."""
+"""Refuse missing input files and folders before torch and transformers are imported, which takes seconds."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def refuse_missing_inputs(config: Any) -> None:
     if isinstance(config, FinetuneConfig):
         check(config)
     for name in ("corpus", "documents"):
-        # `inspect` takes blocks too.
+        # `inspect` also takes folders of blocks.
         corpora = [corpus for corpus in sources(name) if not Path(corpus, "manifest.json").is_file()]
-        # `--text` of `predict --documents` is the column of the queries.
+        # With `predict --documents`, `--text` is the column of the queries, not of the documents.
         Corpus(corpora, getattr(config, "text", None) if name == "corpus" else None)
     for name in LABELLED:
         if name in ("eval", "test") and held_out_fraction(sources(name)) is not None:
             continue
         for source in sources(name):
-            if isinstance(source, Path):  # blocks
+            if isinstance(source, Path):  # a folder of blocks
                 if source.is_file():
                     made = f"`elektron prepare {source} --tokenizer DIR --out blocks`"
                     raise ElektronError(f"{source} is a file, and --data takes a folder of blocks: run {made} first")

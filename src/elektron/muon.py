@@ -1,8 +1,8 @@
-"""Muon (Jordan et al. 2024) for matrices of equal shape at once, without waiting for the device.
+"""Muon (Jordan et al. 2024), which updates matrices of equal shape together and never waits for the device.
 
-`torch.optim.Muon` takes one matrix at a time: some thirty small kernels each. Here the matrices of one shape are
-stacked and orthogonalised by batched products. Whether a step happens is decided on the device: as torch's fused AdamW,
-the optimizer reads `grad_scale` and `found_inf`, set by the caller before each step.
+`torch.optim.Muon` updates one matrix at a time, with about thirty small kernels each. Here matrices of one shape are
+stacked and orthogonalised by batched products. As in torch's fused AdamW, the caller sets `grad_scale` and `found_inf`
+before each step, so that the device itself decides whether to skip it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from elektron.models.dtensors import distribute_like, full_tensor, gather_shards, is_dtensor, local_tensor
 
-# Quintic Newton-Schulz iteration whose slope at zero is steep (Jordan et al. 2024).
+# Coefficients of a quintic Newton-Schulz iteration with a steep slope at zero (Jordan et al. 2024).
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
 EPS = 1e-7
@@ -29,12 +29,12 @@ class Muon(torch.optim.Optimizer):
             shape are stacked along the first dimension of each of its parameters (fused query, key and
             value); each is orthogonalised on its own.
         lr: learning rate; a matrix with more rows than columns takes `sqrt(rows / columns)` times it.
-        momentum: decay of the mean of gradients.
+        momentum: decay of the running mean of gradients.
         weight_decay: decoupled weight decay.
         constant_norm: scale each matrix back to the Frobenius norm `sqrt(rows)` after each step. For
-            networks whose function does not depend on the norm: the learning rate is then the angle
-            by which a step turns the matrix, in radians, from the first step to the last.
-        dtype: of the iterations.
+            networks whose output does not depend on the norm: the learning rate is then the angle in
+            radians by which a step rotates the matrix, throughout the training.
+        dtype: dtype of the iterations.
     """
 
     def __init__(
@@ -50,9 +50,9 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "momentum": momentum, **fixed})
         self.dtype = dtype
         self.grad_scale: Tensor | None = None
-        """`()`: what gradients are divided by."""
+        """`()`: the scalar by which gradients are divided."""
         self.found_inf: Tensor | None = None
-        """`()`: 1 where nothing may change, else 0."""
+        """`()`: 1 to skip the step, else 0."""
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -61,7 +61,7 @@ class Muon(torch.optim.Optimizer):
             buckets: dict[Any, list[nn.Parameter]] = defaultdict(list)
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    # A sharded matrix is gathered for its update: one at a time bounds the memory.
+                    # A sharded matrix is gathered for its update; one at a time, to bound the memory.
                     buckets[id(parameter) if is_dtensor(parameter) else parameter.shape].append(parameter)
             for parameters in buckets.values():
                 self._update(parameters, group)
@@ -100,7 +100,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalize(matrices: Tensor, dtype: torch.dtype) -> Tensor:
-    """Bring the singular values of matrices `(count, rows, columns)` near 1, by iterations in `dtype`."""
+    """Bring the singular values of matrices `(count, rows, columns)` near 1 by Newton-Schulz iterations in `dtype`."""
     a = COEFFICIENTS[0]
     x = matrices.to(dtype)
     tall = x.shape[1] > x.shape[2]
@@ -108,18 +108,18 @@ def orthogonalize(matrices: Tensor, dtype: torch.dtype) -> Tensor:
         x = x.transpose(1, 2)
     x = x / torch.linalg.matrix_norm(x.float(), keepdim=True).clamp(min=EPS).to(dtype)
     if dtype == torch.float32 and x.shape[2] >= 2 * x.shape[1]:
-        x = torch.bmm(polynomials_of_gram(torch.bmm(x, x.transpose(1, 2))), x)
+        x = torch.bmm(composed_polynomial(torch.bmm(x, x.transpose(1, 2))), x)
         return x.transpose(1, 2) if tall else x
     for _ in range(ITERATIONS):
         x = torch.baddbmm(x, polynomial(torch.bmm(x, x.transpose(1, 2))), x, beta=a)
     return x.transpose(1, 2) if tall else x
 
 
-def polynomials_of_gram(gram: Tensor) -> Tensor:
-    """What all iterations together multiply a matrix by, from its Gram matrices `(count, rows, rows)`.
+def composed_polynomial(gram: Tensor) -> Tensor:
+    """The matrices `(count, rows, rows)` that apply all iterations at once, from Gram matrices of the same shape.
 
-    The same iterations with smaller products. Not for bf16: a Gram matrix has the squares of the singular
-    values, and loses the small ones.
+    Multiplying by them is equivalent to the iterations, with smaller matrix products. Not for bf16: a Gram matrix has
+    the squares of the singular values, of which bf16 loses the small ones.
     """
 
     def step(gram: Tensor) -> Tensor:
@@ -136,6 +136,6 @@ def polynomials_of_gram(gram: Tensor) -> Tensor:
 
 
 def polynomial(gram: Tensor) -> Tensor:
-    """The iteration's terms of second and fourth order, `b g + c g²`."""
+    """The iteration's polynomial in Gram matrices `g` without its constant term: `b g + c g²`."""
     _, b, c = COEFFICIENTS
     return torch.baddbmm(gram, gram, gram, beta=b, alpha=c)

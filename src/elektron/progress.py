@@ -1,8 +1,8 @@
 """Progress of a job and the time it will still take, on stderr.
 
 A terminal gets a bar. Anything else, such as a log file, gets a plain line every 15 seconds and one at the
-end. The time left follows from the speed since the first update, so that neither start-up nor what an earlier
-session has done counts.
+end. The time left is estimated from the speed since the first update, so that neither start-up nor the work of an
+earlier session counts.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 
 SECONDS_BETWEEN_LINES = 15.0
 SECONDS_FOR_A_SPEED = 2.0
-"""The time left is not shown until so long after the first update."""
+"""Time after the first update before the time left is shown."""
 
 
 class Progress:
     """Context manager that shows the progress of one job.
 
     Args:
-        title: of the job.
-        total: None where it is unknown.
-        unit: what is counted, such as `steps`; `bytes` and `seconds` are written in larger units where there
-            are many.
+        title: title of the job.
+        total: amount of the whole job, or None if unknown.
+        unit: what is counted, such as `steps`; large numbers of `bytes` and `seconds` are written in larger
+            units.
         shown: False in a process that prints nothing because another one does.
         brief: the bar is removed at the end, and a log gets lines only if the job takes long.
     """
 
     _shown: ClassVar[rich.progress.Progress | None] = None
-    """The bars on the terminal: a job inside another has a line below it."""
+    """The display of the outermost job, to which jobs inside it add a bar."""
 
     def __init__(self, title: str, total: float | None, unit: str, shown: bool = True, brief: bool = False) -> None:
         self.title = escape_control(title)
@@ -73,7 +73,7 @@ class Progress:
             self._print_line(self.state(now))
 
     def state(self, now: float) -> str:
-        """Everything but the title on one line."""
+        """The amount done, the time left and the note, on one line."""
         amount, left = format_quantity(self.done, self.unit), ""
         if self.total is not None:
             amount += f" of {format_quantity(self.total, self.unit)}"
@@ -123,13 +123,13 @@ def _bar(transient: bool) -> rich.progress.Progress:
         console=Console(stderr=True),
         refresh_per_second=4,
         transient=transient,
-        # The bar prints what the program writes above itself, on standard error: never what goes to a file.
+        # rich prints redirected output above the bar, on standard error: only what would go to a terminal anyway.
         redirect_stdout=sys.stdout.isatty(),
     )
 
 
 def format_quantity(value: float, unit: str) -> str:
-    """`1,200 steps`, `36.2 MB`, `3 min 5 s`."""
+    """An amount with its unit: `1,200 steps`, `36.2 MB`, `3 min 5 s`."""
     if unit == "seconds":
         return format_duration(value)
     if unit == "bytes":

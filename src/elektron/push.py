@@ -1,8 +1,8 @@
 """`elektron push`: upload a model to the Hugging Face hub; what would be uploaded is shown first.
 
 Only files that belong to a model are uploaded: weights, configuration, tokenizer, `task.json`, metrics and card.
-Reports, predictions, settings and checkpoints have texts or local paths in them and stay. A file that names a local
-path is refused.
+Reports, predictions, settings and checkpoints are not uploaded, because they contain texts or local paths. A file to
+upload that contains a local path is refused.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from elektron.terminal import echo, escape_control
 CARD = "README.md"
 CONFIG = "config.json"
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", "added_tokens.json", "*.model")
-"""Files of tokens, which may look like paths."""
+"""Files of tokens. They are not searched for local paths, because tokens may look like paths."""
 WEIGHTS = ("model*.safetensors", "onnx/*")
 FILES = (
     *(CONFIG, "generation_config.json", "task.json", "metrics.json", "export.json", CHECKSUMS),
     *("model*.safetensors.index.json", "tokenizer_config.json", "special_tokens_map.json"),
-    *("elektron.py", "heads.py"),  # family `elektron`, for transformers without this package
+    *("elektron.py", "heads.py"),  # code of model type `elektron`, for users without this package
     *("modules.json", "config_sentence_transformers.json", "sentence_bert_config.json"),
     *("1_Pooling/config.json", *VOCABULARIES, *WEIGHTS),
 )
-"""What is uploaded, besides the card."""
+"""Files that are uploaded, besides the card."""
 TARGET_TOKENIZER = "target_tokenizer"
-"""The folder with the tokenizer of what a model writes."""
+"""Folder of the tokenizer of the texts that a sequence-to-sequence model generates."""
 LOCAL_PATH = re.compile(
     r"(?<![\w:/.~-])(?:~[\w-]*/[\w.-]|file://|[A-Za-z]:\\+(?!u[0-9a-f]{4})\w|\\\\+\w+\\|"
     r"/(?:home|Users|root|tmp|var|mnt|media|srv|opt|data|scratch|work|workspace|content|Volumes|private)/[\w.-])[^\s\"'`]*"
@@ -46,13 +46,13 @@ class PushConfig(ValidatedConfig):
     """Upload a model to the Hugging Face hub. Without --upload, only show what would be uploaded."""
 
     model: Positional[str]
-    """Folder of a fine-tuned model, of one network of a pre-training run, or of the run for its discriminator."""
+    """Folder of a fine-tuned model, of a network of a pre-training run, or of the run itself (its discriminator)."""
     name: Positional[str]
     """Repository on the hub: OWNER/NAME."""
     upload: bool = False
     """Upload. The token is the one of `hf auth login`, or HF_TOKEN."""
     private: bool = True
-    """Whether the repository is private. One that exists keeps its visibility, and must have the one given here."""
+    """Whether the repository is private. The visibility of an existing repository must match and is not changed."""
     license: str | None = None
     """Licence in the card, by the hub's identifier, such as apache-2.0, cc-by-4.0 or other."""
 
@@ -68,8 +68,8 @@ def push(config: PushConfig) -> dict[str, Any]:
         run.
 
     Raises:
-        ElektronError: the folder has no complete model, a file names a local path, the name is not valid, or the hub
-            refuses.
+        ElektronError: the folder has no complete model, a file contains a local path, the name is not valid, or the
+            hub refuses.
     """
     check_name(config.name)
     folder = model_folder(config.model)
@@ -91,7 +91,7 @@ def push(config: PushConfig) -> dict[str, Any]:
 
 
 def check_name(name: str) -> None:
-    """Raise ElektronError for what is no name of a repository."""
+    """Raise ElektronError unless this is a valid name OWNER/NAME of a repository."""
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
@@ -175,12 +175,12 @@ def parsed_card(text: str, place: Path) -> Any:
         return ModelCard(text, ignore_metadata_errors=True)
     except (yaml.YAMLError, ValueError) as error:
         raise ElektronError(
-            f"{place}: its metadata, between the lines of ---, are not YAML ({first_line(error)}): mend them"
+            f"{place}: the metadata between the --- lines is not valid YAML ({first_line(error)}): correct it"
         ) from error
 
 
 def refuse_local_paths(card_file: Path, card: str, paths: Iterable[Path]) -> None:
-    """Raise ElektronError for the first uploaded text that names a path of a machine."""
+    """Raise ElektronError for the first file to upload that contains a local path."""
     texts = {card_file: card}
     for path in paths:
         if path.suffix == ".json" and not any(map(path.match, VOCABULARIES)):
@@ -188,12 +188,12 @@ def refuse_local_paths(card_file: Path, card: str, paths: Iterable[Path]) -> Non
     for path, text in texts.items():
         if found := LOCAL_PATH.search(text):
             raise ElektronError(
-                f"{path} names a local path ({escape_control(found[0])[:80]}): remove it, so that it is not published"
+                f"{path} contains a local path ({escape_control(found[0])[:80]}): remove it before publishing"
             )
 
 
 def describe(config: PushConfig, card: str, sizes: dict[str, int], left_out: list[str]) -> None:
-    """Print what is uploaded, and the head of the card without the metrics, which its text has too."""
+    """Print the files to upload and the beginning of the card, without the metrics in its metadata."""
     import yaml
 
     total = format_quantity(sum(sizes.values()), "bytes")
@@ -217,7 +217,7 @@ def describe(config: PushConfig, card: str, sizes: dict[str, int], left_out: lis
 
 
 def upload(config: PushConfig, files: dict[str, Path | bytes]) -> str:
-    """Make the repository if there is none, and add all files in one commit; returns the commit's address.
+    """Create the repository if there is none, and add all files in one commit; returns the commit's URL.
 
     Raises:
         ElektronError: no token, no network, or the hub refuses.
@@ -243,9 +243,9 @@ def upload(config: PushConfig, files: dict[str, Path | bytes]) -> str:
         commit = api.create_commit(config.name, operations, commit_message="Upload a model with elektron")
     except HfHubHTTPError as error:
         raise ElektronError(f"{config.name}: {_refusal(error)}") from error
-    except (httpx.HTTPError, ConnectionError) as error:  # the second: HF_HUB_OFFLINE
+    except (httpx.HTTPError, ConnectionError) as error:  # ConnectionError: HF_HUB_OFFLINE
         raise ElektronError(f"the hub cannot be reached ({first_line(error)})") from error
-    except ValueError as error:  # of the card's metadata, which the hub's client has checked there
+    except ValueError as error:  # the hub's client rejects the card's metadata
         raise ElektronError(f"{config.name}: {on_one_line(error)}") from error
     return commit.commit_url
 

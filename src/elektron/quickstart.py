@@ -1,8 +1,9 @@
-"""The whole path in small, on text that every installation has: `elektron quickstart`.
+"""`elektron quickstart`: every stage on a small scale, on text that every installation has.
 
-Tokenizer, blocks, a pair pre-trained for a few minutes, and a downstream check of its worth: which of seven
-libraries a docstring is from, learned from 500 labelled ones by the pretrained network and by the same network
-from scratch. The stages are those of the other commands; one that is complete is not repeated.
+It trains a tokenizer, makes blocks, pre-trains a generator and a discriminator for a few minutes, and measures what
+pre-training gains on a classification task: which of seven libraries a docstring is from, learned from 500 labelled
+docstrings by the pretrained network and by the same network from scratch. The stages are those of the other commands; a
+complete stage is not repeated.
 """
 
 from __future__ import annotations
@@ -29,18 +30,18 @@ LABELLED_DOCUMENTS = 500
 TEST_DOCUMENTS = 2000
 EVAL_DOCUMENTS = 500
 EPOCHS = 4
-# With `--steps`, for a look or a test.
-TEST_DOCUMENTS_IN_SMALL = 500
+# With `--steps`, for a first look or a test.
+FEWER_TEST_DOCUMENTS = 500
 
 
 @dataclass
 class QuickstartConfig(ValidatedConfig):
-    """The whole path in small, in minutes, on text that every installation has."""
+    """Try every stage on a small scale, in minutes, on text that every installation has."""
 
     out: Path = Path("quickstart")
     """Folder for tokenizer/, blocks/, run/, labelled/ and report.html."""
     steps: AboveZero[int] | None = None
-    """Pre-train for so many steps, and shorten the fine-tuning (default: as many as the recipe has)."""
+    """Pre-train for this number of steps, and shorten the fine-tuning (default: the recipe's number of steps)."""
     seed: Annotated[int, Within(least=0, below=1 << 31)] = 1
     """Decides initial weights, order, masks, samples, and which labelled documents are used."""
 
@@ -62,7 +63,7 @@ def quickstart(config: QuickstartConfig) -> None:
     overrides: dict[str, Any] = {"data": blocks, "out": run, "seed": config.seed}
     if config.steps is not None:
         overrides["steps"] = config.steps
-    with output_enabled(output.progress, results=False):  # those of the quickstart are below
+    with output_enabled(output.progress, results=False):  # the quickstart prints its own below
         summary = pretrain(pretrain_config("quickstart", overrides))
         downstream = run / DOWNSTREAM
         if not is_task_result(downstream):
@@ -70,7 +71,7 @@ def quickstart(config: QuickstartConfig) -> None:
     page = report(ReportConfig(runs=[run], out=out / "report.html"))
     result = read_task_result(downstream)
     gain = pretraining_gain(result)
-    assert gain is not None  # of both sides
+    assert gain is not None  # both sides were trained
     echo(summary_text(summary, " ".join([gain[-1], *warnings(result)]), page, blocks, run))
 
 
@@ -87,7 +88,7 @@ def downstream_check(config: QuickstartConfig, model: Path, out: Path) -> None:
     rows = {
         "train": train[:LABELLED_DOCUMENTS],
         "eval": train[LABELLED_DOCUMENTS : LABELLED_DOCUMENTS + EVAL_DOCUMENTS],
-        "test": test[: TEST_DOCUMENTS_IN_SMALL if in_small else TEST_DOCUMENTS],
+        "test": test[: FEWER_TEST_DOCUMENTS if in_small else TEST_DOCUMENTS],
     }
     files: dict[str, Any] = {split: [str(config.out / "labelled" / f"{split}.jsonl")] for split in rows}
     (config.out / "labelled").mkdir(exist_ok=True)
@@ -103,7 +104,7 @@ def downstream_check(config: QuickstartConfig, model: Path, out: Path) -> None:
             label="label",
             out=out,
             baseline="scratch",
-            # Each side takes the rate that is better for it on the evaluation documents.
+            # Each side uses the learning rate that is better for it on the evaluation documents.
             sweep=[] if in_small else ["learning_rate=1e-3,2e-3"],
             seeds=3,
             epochs=1 if in_small else EPOCHS,

@@ -22,7 +22,7 @@ COMPARISON = "comparison.html"
 
 
 def report(config: ReportConfig) -> Path:
-    """Write the report on the configured folders, all of runs or all of fine-tuned models.
+    """Write the report on the configured folders, either all runs or all fine-tuned models; returns its path.
 
     Raises:
         ElektronError: a folder is not readable, or the file cannot be written.
@@ -50,7 +50,7 @@ def report(config: ReportConfig) -> Path:
 
 
 def compare_models(results: Sequence[TaskResult]) -> Report:
-    """The page on several models; the verdicts about the first and each of the others are printed too."""
+    """The page on several models; also prints the verdicts that compare the first with each of the others."""
     verdicts = []
     if same_rows(results):
         from elektron.finetuning.results import paired_difference
@@ -59,11 +59,11 @@ def compare_models(results: Sequence[TaskResult]) -> Report:
         for other in results[1:]:
             try:
                 difference = paired_difference(base.folder, other.folder, base.metric)
-            except ElektronError as error:  # of another version, or the file was changed
+            except ElektronError as error:  # written by another version, or changed since
                 log.warning("no interval of the difference: %s", error)
                 difference = None
             verdicts.append(verdict(base, other, difference))
             echo(escape_control(verdicts[-1]))
     else:
-        log.warning("the models were not tested on the same rows: none is called better")
+        log.warning("the models were not tested on the same rows: no verdict is given")
     return task_comparison(results, verdicts)

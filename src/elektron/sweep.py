@@ -39,9 +39,9 @@ def parse_sweep(
 
     Args:
         cls: dataclass of the settings.
-        items: `NAME=VALUE,VALUE`, one a setting.
+        items: `NAME=VALUE,VALUE`, one for each setting.
         fixed: settings that cannot be varied.
-        option: named in messages.
+        option: the option that messages name.
 
     Raises:
         ElektronError: a setting that does not exist, cannot be varied or is named twice, or a
@@ -76,5 +76,5 @@ def replace_settings(config: Config, chosen: Mapping[str, Any]) -> Config:
 
 
 def format_settings(chosen: Mapping[str, Any]) -> str:
-    """`learning_rate 0.0003, epochs 3`."""
+    """Settings on one line: `learning_rate 0.0003, epochs 3`."""
     return ", ".join(f"{name} {format_value(value)}" for name, value in chosen.items())

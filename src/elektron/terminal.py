@@ -1,7 +1,7 @@
-"""Standard output and standard error: any text can be written there, and no terminal obeys it.
+"""Write any text to standard output and standard error, so that a terminal does not interpret it.
 
-Names of files, labels and texts come from others. Characters that a terminal would act on are escaped, as are
-those that its encoding lacks.
+File names, labels and texts are untrusted. Control characters and terminal escapes are written as `\\x1b`, and so are
+characters that the stream's encoding lacks.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from elektron.errors import ElektronError
 if TYPE_CHECKING:
     from rich.console import Console
 
-# Not printable by Unicode's table, but part of ordinary text: no-break and ideographic spaces and
+# Not printable according to `str.isprintable`, but part of ordinary text: no-break and ideographic spaces and
 # the joiners of Persian and of Indian scripts.
 ORDINARY = "\u00a0\u3000\u200c\u200d"
 
@@ -34,7 +34,7 @@ def escape_control(text: str) -> str:
 
 @dataclass
 class Output:
-    """What is written at present."""
+    """Whether progress and results are written at present."""
 
     progress: bool = False
     results: bool = False
@@ -45,7 +45,7 @@ output = Output()
 
 @contextmanager
 def output_enabled(progress: bool = True, results: bool = True) -> Iterator[None]:
-    """Write progress and results inside the block, as commands do; functions called from Python write neither."""
+    """Enable progress and results inside the block, as commands do; by default functions write neither."""
     before = output.progress, output.results
     output.progress, output.results = progress, results
     try:
@@ -84,7 +84,7 @@ def echo(text: str) -> None:
 
 @contextmanager
 def rich_console() -> Iterator[Console]:
-    """rich's console, for standard output; it is written when the block ends, if results are enabled."""
+    """A rich console whose output is written to standard output when the block ends, if results are enabled."""
     from rich.console import Console
 
     console = Console(highlight=False)
@@ -96,14 +96,14 @@ def rich_console() -> Iterator[Console]:
 
 
 def print_error(message: str) -> None:
-    """Write one line on standard error; if that cannot be written, nobody reads it."""
+    """Write one line on standard error; errors of writing are ignored."""
     with suppress(OSError):
         sys.stderr.write(f"elektron: {escape_control(message)}\n")
         sys.stderr.flush()
 
 
 def configure_streams() -> None:
-    """Have standard output and error take any text; a stream that is closed is replaced by the null device."""
+    """Make standard output and error accept any text, and replace closed streams by the null device."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
@@ -113,7 +113,7 @@ def configure_streams() -> None:
 
 
 def release_streams() -> None:
-    """Redirect streams that cannot be written: Python would try once more when it exits, and fail."""
+    """Redirect streams that cannot be written to the null device: Python flushes them at exit, which would fail."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -1,7 +1,7 @@
-"""`--track`: a training's metrics in TensorBoard, trackio, Weights & Biases or MLflow, by accelerate's trackers.
+"""`--track`: log metrics of a training to TensorBoard, trackio, Weights & Biases or MLflow with accelerate's trackers.
 
-The id of the run at the tracker is kept, so that an interrupted training continues there. Of settings, no local path is
-sent: of files and folders the name alone.
+The tracker's run id is saved, so that a resumed training continues the same run there. Settings are sent without local
+paths: of a file or folder, only the name.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ log = logging.getLogger(__name__)
 
 TrackerName = Literal["tensorboard", "trackio", "wandb", "mlflow"]
 FOLDER = "tracking"
-"""In the folder of a run or a model: TensorBoard's events, and the id of the run elsewhere."""
+"""Folder in that of a run or a model, for TensorBoard's event files and the tracker's run id."""
 STATE = "tracking.json"
 PROJECT = "elektron"
 ERRORS = {"wandb": "wandb.errors:Error", "mlflow": "mlflow.exceptions:MlflowException"}
-"""What the packages raise beside errors of the system and of values."""
+"""Exceptions that trackers raise besides OSError, ValueError and KeyError."""
 WANDB_SETTINGS = {"console": "off"} | dict.fromkeys(
     ("disable_code", "disable_git", "x_disable_meta", "x_disable_machine_info"), True
 )
-"""Without paths, the command line and the name of the host."""
+"""Settings that keep W&B from sending paths, the command line and the host's name."""
 
 
 def require_tracker(name: TrackerName | None) -> None:
@@ -43,17 +43,17 @@ def require_tracker(name: TrackerName | None) -> None:
 
 
 class Tracker:
-    """One training at a tracker.
+    """Logs the metrics of one training to a tracker.
 
     Args:
-        name: of the tracker.
-        folder: for its files, made if there is none; where a training has begun there, it is continued.
+        name: name of the tracker.
+        folder: folder for its files, made if there is none; a run that was begun there is continued.
         title: name of the training.
-        config: of the command.
-        step: at which the training continues; what was tracked of later steps is replaced, where that can be.
+        config: configuration of the command, logged as hyperparameters.
+        step: step at which the training continues; TensorBoard replaces the metrics of later steps.
 
     Raises:
-        ElektronError: the tracker refuses, as without a login.
+        ElektronError: the tracker fails, for example without a login.
     """
 
     def __init__(self, name: TrackerName, folder: Path, title: str, config: Any, step: int = 0) -> None:
@@ -74,7 +74,7 @@ class Tracker:
             self.tracker.start()
             if new:
                 self.tracker.store_init_configuration(hyperparameters(config))
-                if name == "mlflow":  # whose server chooses it
+                if name == "mlflow":  # its server chooses the run id
                     run = self.tracker.tracker.info.run_id
                 atomic_write(state, json.dumps({"tracker": name, "run": run}))
         except self.errors as error:
@@ -96,7 +96,7 @@ class Tracker:
         )
 
     def log(self, kind: str, metrics: Mapping[str, Any], step: int) -> None:
-        """Log the numbers among the metrics of a step, as `kind/name`. If that fails, the training goes on without."""
+        """Log the finite numbers among the metrics of a step as `kind/name`. If that fails, tracking ends."""
         values = {
             f"{kind}/{name}": value
             for name, value in metrics.items()
@@ -107,21 +107,21 @@ class Tracker:
         try:
             self.tracker.log(values, step=step)
         except self.errors as error:
-            log.warning("--track %s: %s: tracking ends here", self.name, first_line(error))
+            log.warning("--track %s: %s: metrics are no longer tracked", self.name, first_line(error))
             self.tracker = None
 
     def close(self) -> None:
-        """Have everything written."""
+        """Write everything that is still buffered, and end the tracker's run."""
         if self.tracker is None:
             return
         try:
             self.tracker.finish()
         except self.errors as error:
-            log.warning("--track %s: %s: not all may have been tracked", self.name, first_line(error))
+            log.warning("--track %s: %s: some metrics may not have been tracked", self.name, first_line(error))
 
 
 def hyperparameters(config: Any) -> dict[str, bool | int | float | str]:
-    """The settings that have a value, by their dotted names, without folders of this machine."""
+    """The settings that have a value, by dotted name; of local paths, only the name of the file or folder."""
     values = {name: _without_folders(value) for name, value in to_flat_dict(config).items()}
     return {
         name: value if isinstance(value, bool | int | float) else format_value(value)
@@ -137,7 +137,7 @@ def _without_folders(value: Any) -> Any:
         return value.name
     if not isinstance(value, str) or os.sep not in value:
         return value
-    # ENCODER,GENERATOR of --init-from; what exists here, or can only be a path, is no name on a hub.
+    # `--init-from` takes ENCODER,GENERATOR. A part that exists here, or can only be a path, is not a name on the hub.
     return ",".join(
         path.name if path.exists() or path.is_absolute() or len(path.parts) > 2 else str(path)
         for path in map(Path, value.split(","))

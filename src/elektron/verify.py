@@ -1,8 +1,8 @@
 """`elektron verify`: check that the files of a folder are those that were written.
 
-Blocks, checkpoints and models that Elektron saved have checksums, which are compared. Of other models and of
-runs, what can be told is whether all files are there, whether the headers of tensor files account for every
-byte, and whether JSON is JSON. docs/safety.md says what that finds and what it cannot.
+Blocks, checkpoints and models that Elektron saved have checksums, which are compared. For other models and for
+runs, it checks whether all files are there, whether the headers of tensor files account for every byte, and
+whether JSON files can be parsed. docs/safety.md says what that finds and what it cannot.
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ def _size(folder: Path) -> str:
 def kind_of(folder: Path) -> tuple[str, Callable[[Path], Iterator[str]]]:
     """What a folder holds, and the function that finds its faults.
 
-    One file of a kind is enough, since the others may be what is missing.
+    One file of a kind is enough, because the others may be missing.
 
     Raises:
-        ElektronError: it holds nothing of ours.
+        ElektronError: it holds nothing that can be checked.
     """
     if not folder.is_dir():
         raise ElektronError(f"{folder}: no such folder")
@@ -91,7 +91,7 @@ def _all_json_faults(folder: Path) -> Iterator[str]:
 
 
 def _comparison_faults(folder: Path) -> Iterator[str]:
-    """The faults of its own files, and of all runs and models within."""
+    """The faults of a comparison's own files, and of all runs and models in it."""
     yield from _json_faults(*folder.glob("*.json"))
     within = {path.parent for name in ("config.yaml", CONFIG) for path in folder.rglob(name)}
     for path in sorted(within):
@@ -124,7 +124,7 @@ def run_faults(folder: Path) -> Iterator[str]:
 
 
 def _metrics_faults(path: Path, finished: bool) -> Iterator[str]:
-    """Lines that are not records; the last may be incomplete while the run is at work."""
+    """Lines that are not records; the last may be incomplete while the run is in progress."""
     from elektron.pretraining.run import as_line
 
     if unread := list(_fault(path, read_text)):
@@ -179,7 +179,7 @@ def model_faults(folder: Path) -> Iterator[str]:
 def _tensor_faults(path: Path) -> Iterator[str]:
     """A line if the header of a tensor file does not account for every byte.
 
-    The library limits the size of the header, and reads nothing behind it.
+    safetensors limits the size of the header, and nothing after it is read.
     """
     from safetensors import safe_open
 
@@ -217,4 +217,4 @@ KINDS: tuple[tuple[str, tuple[str, ...], Callable[[Path], Iterator[str]]], ...] 
     ("blocks", ("manifest.json", "train-*.arrow", "validation-*.arrow"), _block_faults),
     ("a tokenizer or metrics", ("tokenizer.json", "metrics.json", "blimp.json"), _all_json_faults),
 )
-"""Name, files of which one is enough, and checks of every kind of folder, in the order in which they are tried."""
+"""Kinds of folders, in the order in which they are tried: name, patterns of which one match is enough, and check."""

@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
 from elektron.audit.audit import audit, blocks_of, compared_rows, membership_measure
 from elektron.audit.canaries import make_canaries
@@ -15,8 +16,9 @@ from elektron.corpus.config import TokenizerConfig
 from elektron.corpus.tokenizer import train_tokenizer
 from elektron.errors import ElektronError
 from elektron.pretraining import pretrain as entry
+from elektron.pretraining.batches import BatchMaker
 from elektron.pretraining.config import NetworkConfig
-from elektron.pretraining.run import RunFolder
+from elektron.pretraining.run import RunFolder, load_settings
 from tests.conftest import prepare_blocks, sentences
 from tests.pretraining.conftest import TINY, finished, tiny_config  # noqa: F401
 
@@ -58,10 +60,13 @@ def test_compared_rows_balance_members_and_held_out_rows(run):
     assert membership.sum() == (~membership).sum() == count
     held_out = {tuple(row) for row in held_out.take(np.arange(len(held_out)))}
     assert {tuple(row) in held_out for row in rows[~membership]} == {True}
-    order = store.rows("train")
-    first = compared_rows(store, 3, config)[0]
+    batches = BatchMaker(store, load_settings(run), torch.device("cpu"))
+    read = [tuple(row) for step in range(12) for row in batches.training(step).micro_batches[0].input_ids.tolist()]
+    assert {tuple(row) in read for row in rows[membership].tolist()} == {True}
+    assert len(store.rows("train")) > len(set(read)) == seen
+    first, membership = compared_rows(store, 3, config)
     assert len(first) == 6  # all three rows that were seen, and three that were held out
-    assert len(order) > 3
+    assert sorted(map(tuple, first[membership].tolist())) == sorted(read[:3])
 
 
 def test_audit_writes_results_without_secret_texts(run, tmp_path, capsys, monkeypatch):

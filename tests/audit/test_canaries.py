@@ -72,10 +72,18 @@ def test_p_values_of_random_scores_are_uniform():
     assert kstest(p, "uniform").pvalue > 0.01
 
 
-@pytest.mark.parametrize("content", [[], {}, {"secrets": []}, {"secrets": [{"text": "a", "secret": "7"}]}])
-def test_invalid_secrets_file_raises(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ([], "no JSON object"),
+        ({}, "secrets must be a list"),
+        ({"secrets": []}, "no secrets"),
+        ({"secrets": [{"text": "a", "secret": "7"}]}, "text does not contain secret"),
+    ],
+)
+def test_invalid_secrets_file_raises(tmp_path, content, complaint):
     (tmp_path / "s.json").write_text(json.dumps(content))
-    with pytest.raises(ElektronError, match=r"s\.json"):
+    with pytest.raises(ElektronError, match=rf"s\.json: {complaint}"):
         read_secrets(tmp_path / "s.json")
 
 

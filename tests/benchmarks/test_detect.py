@@ -48,12 +48,28 @@ def test_wrong_word_spans_and_originals_restore_the_text(benchmark: ModuleType, 
 
 
 def test_typo_is_one_edit(benchmark: ModuleType) -> None:
-    chooser = random.Random(0)
+    """A letter is left out, inserted or replaced, or two neighbours are swapped."""
+    chooser, word, edits = random.Random(0), "Keyboard", Counter()
+
+    def without_a_letter(longer: str) -> set[str]:
+        return {longer[:place] + longer[place + 1 :] for place in range(len(longer))}
+
     for _ in range(200):
-        found = benchmark.typo("Keyboard", chooser)
-        assert found is not None and abs(len(found) - 8) <= 1
-        if len(found) == 8:
-            assert 0 <= sum(a != b for a, b in zip(found, "Keyboard", strict=True)) <= 2
+        found = benchmark.typo(word, chooser)
+        assert found not in (None, word)
+        if len(found) != len(word):
+            shorter, longer = sorted((found, word), key=len)
+            assert shorter in without_a_letter(longer)
+            edits["inserted" if longer == found else "left out"] += 1
+            continue
+        different = [place for place, (a, b) in enumerate(zip(found, word, strict=True)) if a != b]
+        if len(different) == 1:
+            edits["replaced"] += 1
+            continue
+        first, second = different
+        assert second == first + 1 and found[first] + found[second] == word[second] + word[first]
+        edits["swapped"] += 1
+    assert len(edits) == 4 and min(edits.values()) > 20
     assert benchmark.typo("cat", chooser) is None and benchmark.typo("naïve", chooser) is None
 
 

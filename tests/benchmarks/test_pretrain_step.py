@@ -8,6 +8,7 @@ from statistics import median
 from types import ModuleType
 
 import pytest
+import torch
 
 from elektron.pretraining.config import PretrainConfig
 
@@ -117,3 +118,20 @@ def test_networks_match_electra_small(sides: ModuleType, tmp_path: Path) -> None
     assert pair.generator.config.hidden_size * 4 == discriminator.hidden_size == 256
     embedding = pair.discriminator.get_input_embeddings().weight
     assert pair.generator.generator_lm_head.weight is embedding
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_own_trainer_and_other_sides_train_equal_networks(sides: ModuleType, tmp_path: Path, attention: str) -> None:
+    """Names, sizes and sharing of parameters are equal; the attention implementation is the requested one."""
+    shape = sides.Shape(layers=2, rows=2, length=16)
+    config = shape.config("electra-small", tmp_path / "run")
+    store = sides.random_blocks(shape, tmp_path / "blocks")
+    trained = sides.new_trainer(config, store).pair
+    ours = torch.nn.ModuleList([trained.generator, trained.discriminator])
+    theirs = torch.nn.ModuleList(sides.transformers_networks(shape, config, store, attention=attention))
+    assert [type(network) for network in ours] == [type(network) for network in theirs]
+    for network in theirs:
+        assert network.config._attn_implementation == attention
+    sizes = [{name: value.shape for name, value in both.named_parameters()} for both in (ours, theirs)]
+    assert sizes[0] == sizes[1]
+    assert theirs[0].get_input_embeddings().weight is theirs[1].get_input_embeddings().weight

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -84,12 +85,21 @@ def test_error_in_one_run_raises_with_one_line(tmp_path: Path) -> None:
         list(execute_all(runs, ["0"]))
 
 
+class DyingRun(Run):
+    """A run whose process ends in the middle of its work."""
+
+    def result(self) -> VariantRun | None:
+        os.write(1, f"on GPU {os.environ['CUDA_VISIBLE_DEVICES']}\n".encode())
+        os.write(2, b"a kernel failed\n")
+        os._exit(3)
+
+
 def test_error_of_dead_process_points_to_its_log(tmp_path: Path) -> None:
     run = make_run(tmp_path / "a")
-    write_result(run.folder, result_of())
-    (run.folder / LOG).mkdir()
-    with pytest.raises(ElektronError, match=r"its process ended: .*log\.txt says why"):
-        list(execute_all([run], ["0"]))
+    dying = DyingRun(**vars(run))
+    with pytest.raises(ElektronError, match=rf"^a: its process ended unexpectedly: see {run.folder / LOG}$"):
+        list(execute_all([dying], ["GPU-7f"]))
+    assert (run.folder / LOG).read_text() == "on GPU GPU-7f\na kernel failed\n"
 
 
 def test_visible_gpus_follow_cuda_visible_devices(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,7 +73,7 @@ def test_part_assigns_expected_fractions_of_files() -> None:
     parts = Counter(part(f"numpy/file{n}.py") for n in range(10_000))
     assert 0.07 < parts["test"] / 10_000 < 0.09
     assert 0.015 < parts["validation"] / 10_000 < 0.025
-    assert part("numpy/file1.py") == part("numpy/file1.py")
+    assert [part(f"numpy/file{n}.py") for n in (1, 8)] == ["train", "test"], "the same in every process"
 
 
 def test_corpus_contains_all_parts_except_test(library: Path) -> None:
@@ -87,11 +87,19 @@ def test_corpus_contains_all_parts_except_test(library: Path) -> None:
     assert not {text for text, _ in test} & {document.text for document in corpus}
 
 
-def test_corpus_fingerprint_is_equal_across_processes() -> None:
-    script = "from elektron.corpus.documents import Corpus; print(Corpus(['builtin:docs']).fingerprint)"
+def test_corpus_and_fingerprint_are_equal_across_processes(library: Path) -> None:
+    script = """
+import sys
+from pathlib import Path
+from elektron.corpus import documentation
+from elektron.corpus.documents import Corpus
+documentation._roots = lambda: {"lib": Path(sys.argv[1])}
+corpus = Corpus(["builtin:docs"])
+print(corpus.fingerprint, *corpus, sep="\\n")
+"""
     prints = {
         subprocess.run(
-            [sys.executable, "-c", script],
+            [sys.executable, "-c", script, str(library)],
             env=os.environ | {"PYTHONHASHSEED": seed},
             capture_output=True,
             text=True,
@@ -100,3 +108,11 @@ def test_corpus_fingerprint_is_equal_across_processes() -> None:
         for seed in ("1", "2", "3")
     }
     assert len(prints) == 1
+    assert len(prints.pop().splitlines()) == 1 + len(list(training_docstrings()))
+
+
+def test_fingerprint_depends_on_library_versions(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = Corpus(["builtin:docs"]).fingerprint
+    assert Corpus(["builtin:docs"]).fingerprint == before
+    monkeypatch.setattr(documentation, "versions", lambda: {"lib": "2"})
+    assert Corpus(["builtin:docs"]).fingerprint != before

@@ -6,11 +6,13 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from datasets import Dataset, DatasetDict
+from datasets import Dataset, DatasetDict, IterableDataset, load_dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -160,11 +162,13 @@ def test_excel_sep_line_sets_delimiter(tmp_path: Path) -> None:
     assert texts(tmp_path / "a.csv") == ["one, two"]
 
 
-def test_unknown_column_of_very_wide_table_raises(tmp_path: Path) -> None:
+def test_unknown_column_of_very_wide_table_raises_short_error(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text(",".join(f"column{n}" for n in range(200_000)) + "\n")
-    with pytest.raises(ElektronError, match="no column 'colunm5'"):
-        texts(path, column="colunm5")
+    for column, rest in (("colunm5", ": did you mean column5"), ("zzz", "; there are: column0, .* more$")):
+        with pytest.raises(ElektronError, match=f"no column '{column}'{rest}") as caught:
+            texts(path, column=column)
+        assert len(str(caught.value)) < len(str(path)) + 600
 
 
 @pytest.mark.parametrize(
@@ -261,6 +265,10 @@ def test_parquet(tmp_path: Path) -> None:
     pq.write_table(pa.table({"n": [1, 2, 3], "body": ["one", None, "drei"]}), path)
     assert texts(path) == ["one", "drei"]
     path.write_bytes(b"PAR1 is not enough")
+    with pytest.raises(ElektronError, match=r"a\.parquet: not readable parquet"):
+        texts(path)
+    pq.write_table(pa.table({"Xody": ["one"]}), path)
+    path.write_bytes(path.read_bytes().replace(b"Xody", b"\xffody"))
     with pytest.raises(ElektronError, match=r"a\.parquet: not readable parquet"):
         texts(path)
 
@@ -475,9 +483,17 @@ def test_fingerprint_depends_on_files_but_not_on_folder(tmp_path: Path) -> None:
     assert a == b != c
 
 
-def test_hf_source_is_read_and_missing_split_raises(tmp_path: Path) -> None:
+def test_hf_source_is_streamed_and_missing_split_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "train.jsonl").write_text('{"text": "one", "n": 1}\n{"text": "two", "n": 2}\n')
+    loaded: list[object] = []
+
+    def load(*arguments: Any, **options: Any) -> Any:
+        loaded.append(load_dataset(*arguments, **options))
+        return loaded[-1]
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
     assert texts(f"hf:{tmp_path}") == ["one", "two"]
+    assert [type(rows) for rows in loaded] == [IterableDataset]
     with pytest.raises(ElektronError, match=r"hf:.*cannot be loaded"):
         texts(f"hf:{tmp_path}::nosuchsplit")
 

@@ -120,8 +120,10 @@ def test_long_documents_log_no_warning(config: PrepareConfig, tmp_path: Path, ca
 def test_repeated_prepare_leaves_blocks_unchanged(config: PrepareConfig) -> None:
     manifest = prepare(config)
     before = contents(config.out)
+    stamps = {path: path.stat().st_mtime_ns for path in config.out.rglob("*")}
     assert prepare(replace(config, workers=None)) == manifest
     assert contents(config.out) == before
+    assert {path: path.stat().st_mtime_ns for path in config.out.rglob("*")} == stamps
 
 
 def test_prepare_with_other_settings_raises_and_keeps_blocks(
@@ -224,7 +226,7 @@ def test_invalid_settings_raise(config: PrepareConfig, changes: dict[str, object
 
 def test_dead_worker_process_raises_and_leaves_no_files(config: PrepareConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "pack_in_worker", die)
-    with pytest.raises(ElektronError, match=r"worker process was ended.*--workers"):
+    with pytest.raises(ElektronError, match=r"worker process died.*--workers"):
         prepare(replace(config, workers=2))
     assert not any(config.out.parent.iterdir())
 

@@ -160,6 +160,7 @@ def test_findings_do_not_overlap() -> None:
     for one in Redactor(WITHOUT_EXTRA).find(text):
         assert last <= one.start < one.end
         last = one.end
+    assert found(text) == [("url", "anna:k@x"), ("email", "jo@b.de"), ("email", "4111111111111111@b.de")]
     assert found("ftp://anna:pw@mail.example.org/") == [("url", "anna:pw")]
 
 

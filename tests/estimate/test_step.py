@@ -12,6 +12,7 @@ from elektron.estimate.step import (
     TrainingStep,
     bytes_of,
     count_memory,
+    resident_peak,
 )
 from elektron.models.families import FAMILIES
 from elektron.pretraining.compatibility import SHALLOWER_GENERATOR
@@ -111,9 +112,17 @@ def test_gpu_memory_uses_bf16_and_no_attention_scores():
     assert gpu.memory()[0].activations - without.memory()[0].activations < scores
 
 
-def test_memory_counted_on_real_pair_equals_estimate():
+def test_memory_counted_on_real_pair_equals_estimate_and_trains_no_weights():
     run = estimator()
     pair = run.build_pair("cpu")
+    weights = list(pair.parameters())
+    before = [weight.clone() for weight in weights]
     kinds = [run.micro_step(step) for step in run.steps]
     real = count_memory(run.config, pair, run.manifest, kinds, torch.float32)
     assert real == estimator(precision="fp32").memory()
+    assert all(map(torch.equal, weights, before)) and all(weight.grad is None for weight in weights)
+
+
+def test_resident_peak_is_in_bytes():
+    """A process that has imported torch has some hundred megabytes."""
+    assert 50e6 < resident_peak() < 1e12

@@ -27,6 +27,13 @@ def texts(tmp_path):
     return path
 
 
+@pytest.fixture
+def without_captum(monkeypatch):
+    """Imports of captum fail, whether or not it is installed."""
+    monkeypatch.setitem(sys.modules, "captum", None)
+    monkeypatch.setitem(sys.modules, "captum.attr", None)
+
+
 def run(capsys, *arguments):
     status = main(["explain", *map(str, arguments)])
     return status, *capsys.readouterr()
@@ -92,7 +99,9 @@ def test_html_page_escapes_texts_and_can_be_replaced(models, task, tmp_path, cap
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_attention_page_shows_heads_and_disclaimer(models, family, texts, tmp_path, capsys):
+def test_attention_page_shows_heads_and_disclaimer_without_captum(
+    models, family, texts, tmp_path, without_captum, capsys
+):
     out = tmp_path / "page.html"
     model = models["classification", family]
     status, _, log = run(capsys, model, "--input", texts, "--method", "attention", "--output", out)
@@ -143,9 +152,7 @@ def test_planted_shortcut_has_highest_attribution(encoders, tmp_path):  # noqa: 
     assert sum(first) / len(first) >= 0.95
 
 
-def test_missing_captum_error_names_the_extra(models, texts, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "captum", None)
-    monkeypatch.setitem(sys.modules, "captum.attr", None)
+def test_missing_captum_error_names_the_extra(models, texts, without_captum, capsys):
     status, _, log = run(capsys, models["classification", "bert"], "--input", texts)
     assert status == 2
     assert "pip install 'elektron[explain]'" in log
@@ -157,9 +164,9 @@ def test_missing_captum_error_names_the_extra(models, texts, monkeypatch, capsys
         (["--output", "page.pdf"], ".jsonl, .html"),
         (["--label", "x"], "unknown option --label"),
         (["--word", "2"], "--word has no effect"),
-        (["--word", "0"], "word"),
-        (["--steps", "1"], "steps"),
-        (["--input", "missing.txt"], "missing.txt"),
+        (["--word", "0"], "--word must be above 0"),
+        (["--steps", "1"], "--steps must be from 2 to 10000"),
+        (["--input", "missing.txt"], "missing.txt: no such file"),
     ],
 )
 def test_invalid_settings_are_rejected(models, arguments, named, texts, tmp_path, monkeypatch, capsys):
@@ -181,7 +188,7 @@ def test_exported_model_is_rejected(models, texts, tmp_path, capsys):
     (folder / "onnx" / "model.onnx").touch()
     status, _, log = run(capsys, folder, "--input", texts, "--method", "attention")
     assert status == 2
-    assert "exported" in log
+    assert f"{folder} is an exported model, which has no gradients" in log
 
 
 def test_empty_file_is_rejected(models, tmp_path, capsys):
@@ -189,7 +196,7 @@ def test_empty_file_is_rejected(models, tmp_path, capsys):
     empty.touch()
     status, _, log = run(capsys, models["classification", "bert"], "--input", empty, "--method", "attention")
     assert status == 2
-    assert "empty" in log
+    assert log.splitlines()[-1] == f"elektron: {empty}: empty, there is no row in it"
 
 
 def test_input_and_foreign_files_are_not_overwritten(models, tmp_path, capsys):
@@ -197,19 +204,29 @@ def test_input_and_foreign_files_are_not_overwritten(models, tmp_path, capsys):
     foreign = tmp_path / "page.html"
     foreign.write_text("mine")
     model = models["classification", "bert"]
-    for out in (source, foreign):
+    for out, complaint in ((source, "is the input itself"), (foreign, "was not written by this command")):
         before = out.read_text()
-        status, _, _ = run(capsys, model, "--input", source, "--output", out, "--method", "attention")
+        status, _, log = run(capsys, model, "--input", source, "--output", out, "--method", "attention")
         assert status == 2
+        assert complaint in log
         assert out.read_text() == before
 
 
-def test_faithfulness_is_left_out_for_texts_below_two_words(models, tmp_path):
-    source = write_jsonl(tmp_path / "in.jsonl", [{"text": ""}, {"text": "cat"}])
-    config = ExplainConfig(model=str(models["classification", "electra"]), input=str(source), method="attention")
-    result = explain(config)
+def test_texts_below_two_words_are_explained_without_faithfulness(models, tmp_path, caplog):
+    caplog.set_level("INFO", "elektron")
+    source, out = write_jsonl(tmp_path / "in.jsonl", [{"text": ""}, {"text": "cat"}]), tmp_path / "out.jsonl"
+    model = str(models["classification", "electra"])
+    result = explain(ExplainConfig(model=model, input=str(source), method="attention", output=out))
     assert result["texts"] == 2
     assert "faithfulness" not in result
+    assert "no text has two words or more" in caplog.text
+    explanations = [json.loads(line)["predicted_explanation"] for line in out.read_text().splitlines()]
+    assert [found["words"] for found in explanations] == [[], ["cat"]]
+    for found in explanations:
+        (answer,) = found["answers"]
+        assert answer.keys() == {"answer", "attention_received"}
+        assert len(answer["attention_received"]) == len(found["words"])
+    assert 0 < explanations[1]["answers"][0]["attention_received"][0] < 1
 
 
 def test_each_line_is_explained_before_the_next_is_sent(models, monkeypatch, capsys):

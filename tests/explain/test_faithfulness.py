@@ -7,7 +7,7 @@ from torch import nn
 
 from elektron.explain.faithfulness import (
     Faithfulness,
-    Fall,
+    ProbabilityDrop,
     faithfulness,
     strengths_without,
     summarize,
@@ -69,7 +69,9 @@ def test_equal_words_are_as_faithful_as_random_order():
 
 
 def test_summary_weights_and_resamples_texts_equally():
-    one, two = (Faithfulness(Fall(more, less), Fall(0.1, 0.4)) for more, less in ((0.5, 0.1), (0.3, 0.3)))
+    one, two = (
+        Faithfulness(ProbabilityDrop(more, less), ProbabilityDrop(0.1, 0.4)) for more, less in ((0.5, 0.1), (0.3, 0.3))
+    )
     summary = summarize([[one, one, one], [two]])
     assert summary["texts"] == 2
     assert summary["comprehensiveness"]["value"] == pytest.approx(0.4)
@@ -86,5 +88,7 @@ def test_summary_weights_and_resamples_texts_equally():
 )
 def test_better_than_random(more, less, better):
     noise = np.random.default_rng(0).normal(scale=0.01, size=(40, 2))
-    texts = [[Faithfulness(Fall(0.5 + more + a, 0.5 + less + b), Fall(0.5, 0.5))] for a, b in noise]
+    texts = [
+        [Faithfulness(ProbabilityDrop(0.5 + more + a, 0.5 + less + b), ProbabilityDrop(0.5, 0.5))] for a, b in noise
+    ]
     assert summarize(texts)["better_than_random"] is better

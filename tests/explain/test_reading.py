@@ -13,10 +13,10 @@ from elektron.explain.reading import (
     entities_of,
     joined,
     log_odds,
-    read_discriminated,
     read_question,
     read_sentence,
     read_tokens,
+    read_with_discriminator,
 )
 from elektron.finetuning.readers.records import Record
 from elektron.inference.models import load_predictor
@@ -141,16 +141,16 @@ def test_most_suspicious_or_requested_word_is_explained(models, family):
     model = load_network(AutoModelForPreTraining, folder).eval()
     tokenizer = load_tokenizer(folder)
     its = record(text="the cat sees an apple .")
-    reading = read_discriminated(model, tokenizer, its, 48, None)
+    reading = read_with_discriminator(model, tokenizer, its, 48, None)
     replaced = reading.prediction["replaced"]
     assert reading.answers[0].words == (replaced.index(max(replaced)),)
     with torch.no_grad():
         output = model(**reading.inputs)
     assert float(reading.answers[0].strength(output)) == pytest.approx(max(replaced), abs=1e-5)
-    second = read_discriminated(model, tokenizer, its, 48, 2)
+    second = read_with_discriminator(model, tokenizer, its, 48, 2)
     assert second.answers[0].words == (1,)
     with pytest.raises(ElektronError, match=r"line 1.*--word 99"):
-        read_discriminated(model, tokenizer, its, 48, 99)
+        read_with_discriminator(model, tokenizer, its, 48, 99)
 
 
 def test_log_odds_and_strength_match_softmax_and_sigmoid():

@@ -72,6 +72,9 @@ def test_from_scratch_loads_no_weights(encoders):
     scratch.load_into(model.base_model)
     assert all(torch.equal(before[name], weight) for name, weight in model.state_dict().items())
     assert scratch.count_loaded(model)["loaded"] == 0
+    for name, weight in model.base_model.state_dict().items():
+        assert weight.shape == encoder.weights[name].shape
+        assert not torch.equal(weight, encoder.weights[name]), name
     # The weights keep the initialization of the family.
     assert (model.base_model.layers[0].attention_gain.weight == INITIAL_GAIN).all()
 

@@ -9,6 +9,7 @@ import pytest
 from transformers import pipeline
 
 from elektron.cli import main
+from elektron.corpus.tokenizer import load_tokenizer
 from elektron.device import Device
 from elektron.errors import ElektronError
 from elektron.finetuning.config import EvaluateConfig, FinetuneConfig
@@ -135,7 +136,7 @@ def test_sweep_with_seeds_and_scratch_baseline(encoders, animals, tmp_path, caps
     assert [bool(run["test"]) for run in runs] == [False, True, True, False, True, True]
     assert sum(run["kept"] for run in runs) == 1
     assert max(runs[:3], key=lambda run: run["eval"]["accuracy"])["kept"]
-    assert "Was it worth it?" in capsys.readouterr().out
+    assert "Gain from pre-training" in capsys.readouterr().out
 
 
 def four_trainings(encoders, animals, out):
@@ -223,6 +224,11 @@ def test_scratch_recipe_finetunes_without_pretrained_weights(animals, tmp_path):
     assert details["weights"]["loaded"] == 0
     assert details["eval_rows"] == 40
     assert "--test" in details["warnings"][0]
+    # The vocabulary is learned from the training texts: it has their words and no label.
+    words = {word for text, _ in labelled_sentences(200, seed=1) for word in text.split()}
+    vocabulary = load_tokenizer(str(tmp_path / "m")).get_vocab()
+    assert words <= vocabulary.keys()
+    assert not {"animal", "person"} & vocabulary.keys()
 
 
 @pytest.mark.parametrize(
@@ -255,7 +261,7 @@ def test_same_file_for_train_eval_and_test_is_logged(encoders, animals, tmp_path
     finetune(animal_config(encoders, animals, tmp_path / "m", eval=same, test=same, epochs=1.0))
     for name in ("--eval", "--test"):
         assert f"both trained on and given as {name}" in caplog.text
-    assert "both chosen on and reported on" in caplog.text
+    assert "is given twice: for choosing" in caplog.text
 
 
 def test_correct_predictions_on_single_label_eval_are_no_collapse(encoders, animals, tmp_path, caplog):
@@ -588,9 +594,12 @@ class TestBadInput:
     def test_empty_text(self, capsys, tmp_path, encoders, animals):
         rows = [("the cat .", "a"), ("", "b")]
         empty = write_tsv(tmp_path / "empty.tsv", rows, ("sentence", "label"))
-        self.refuse(capsys, tmp_path, self.arguments(encoders, animals, train=empty), "line 3")
+        self.refuse(capsys, tmp_path, self.arguments(encoders, animals, train=empty), "line 3: the text is empty")
 
-    def test_missing_model_folder_or_unknown_recipe(self, capsys, tmp_path, animals):
+    def test_missing_model_folder_or_unknown_recipe(self, capsys, tmp_path):
+        """The model is checked before the content of the training file, which is invalid too."""
+        train = tmp_path / "empty.tsv"
+        train.touch()
         for name, said in (("scratch:quikstart", "mean quickstart"), ("./x", "no such folder")):
             arguments = [
                 "finetune",
@@ -598,13 +607,13 @@ class TestBadInput:
                 "--model",
                 name,
                 "--train",
-                str(animals["train"]),
+                str(train),
             ]
             self.refuse(capsys, tmp_path, arguments, said)
 
     def test_too_few_fields(self, capsys, tmp_path, encoders, animals):
         short = write_tsv(tmp_path / "short.tsv", [("the cat .", "a"), ("the dog .",)], ("sentence", "label"))
-        self.refuse(capsys, tmp_path, self.arguments(encoders, animals, train=short), "line 3")
+        self.refuse(capsys, tmp_path, self.arguments(encoders, animals, train=short), "line 3: no label")
 
     def test_non_numeric_labels_for_regression(self, capsys, tmp_path, encoders, animals):
         arguments = self.arguments(encoders, animals, task="regression")

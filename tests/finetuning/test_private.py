@@ -134,10 +134,15 @@ def test_gradient_of_each_row_is_clipped_to_norm(opacus, monkeypatch, encoders, 
     parts = made(encoders, animals, "elektron", "classification")
     *rest, features, settings = parts
     for bound in (1e-3, 0.1):
+        clipped = []
         for feature in features:
             alone = step(monkeypatch, (*rest, [feature], settings), settings_of(0.0, bound))
             norm = math.sqrt(sum(float(g.square().sum()) for g in alone))
             assert norm == pytest.approx(bound, rel=1e-2)  # the gradients exceed the bound
+            clipped.append(alone)
+        together = step(monkeypatch, parts, settings_of(0.0, bound))
+        for mean, *each in zip(together, *clipped, strict=True):  # of all rows, each of which was clipped
+            torch.testing.assert_close(mean, torch.stack(each).mean(0), rtol=1e-2, atol=1e-3 * bound)
 
 
 @pytest.mark.extras

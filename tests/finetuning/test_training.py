@@ -132,7 +132,7 @@ def trained_weights(folder, **options):
     return torch.cat([parameter.flatten() for parameter in setup.model.parameters()])
 
 
-def test_micro_batches_add_up_to_the_batch(encoders):
+def test_micro_batches_equal_full_batch(encoders):
     whole = trained_weights(encoders["elektron"])
     # The mean over equally large micro-batches equals the mean over the batch.
     assert torch.allclose(trained_weights(encoders["elektron"], micro_batch_size=4), whole, atol=1e-4)

@@ -193,18 +193,25 @@ def suggested(word):
     }
 
 
-def test_planted_words_are_detected_and_verbs_suggested(finds):
+@pytest.mark.parametrize("sentences_in_text", [1, 25])
+def test_planted_words_are_detected_and_verbs_suggested(finds, sentences_in_text):
+    """A text of 25 sentences is read in several windows."""
     chooser = random.Random(3)
-    texts, planted = [], []
-    for _ in range(150):
+    words_of_texts, planted = [], []
+    for number in range(150):
         subject, verb, thing = (chooser.choice(each) for each in (SUBJECTS, VERBS, OBJECTS))
         wrong = chooser.random() < 0.5
         noun = chooser.choice(["house", "river", "bread", "cat"])
-        texts.append(f"{subject} {noun if wrong else verb} {thing} .")
-        planted.append((len(subject.split()), wrong))
-    found = suspicious(finds, *texts)
-    places = [words[at] for words, (at, _) in zip(found, planted, strict=True)]
-    wrong = [wrong for _, wrong in planted]
+        if number % sentences_in_text == 0:
+            words_of_texts.append([])
+        words = words_of_texts[-1]
+        planted.append((len(words_of_texts) - 1, len(words) + len(subject.split()), wrong))
+        words += f"{subject} {noun if wrong else verb} {thing} .".split()
+    if sentences_in_text > 1:
+        assert min(map(len, words_of_texts)) > 2 * finds.room
+    found = suspicious(finds, *map(" ".join, words_of_texts))
+    places = [found[text][at] for text, at, _ in planted]
+    wrong = [wrong for _, _, wrong in planted]
     assert roc_auc_score(wrong, [word["probability"] for word in places]) > 0.75
     right = [word["suggestions"][0]["word"] in VERBS for word, is_wrong in zip(places, wrong, strict=True) if is_wrong]
     assert np.mean(right) > 0.2  # chance is 6 verbs among 130 pieces
@@ -255,7 +262,7 @@ def test_threshold_filters_words_by_probability(pair):
 def test_discriminator_without_generator_logs_and_gives_no_suggestions(encoders, caplog):
     with caplog.at_level(logging.INFO, logger="elektron"):
         detector = load_detector(DetectConfig(model=str(encoders["electra"]), threshold=0))
-    assert "has no generator beside it" in caplog.text
+    assert "no generator next to" in caplog.text
     words = suspicious(detector, "the cat .")[0]
     assert [set(word) for word in words] == [{"word", "start", "end", "probability"}] * 3
 
@@ -357,28 +364,30 @@ def test_print_marked_lists_words_with_suggestions(capsys):
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (["--threshold", "2"], "--threshold must be"),
-        (["--suggestions", "-1"], "--suggestions must be"),
+        (["--threshold", "2"], "--threshold must be from 0 to 1"),
+        (["--suggestions", "-1"], "--suggestions must be from 0 to 100"),
         (["--thresold", "0.1"], "did you mean --threshold"),
-        (["--text", "body"], "no column"),
+        (["--text", "body"], "no column 'body' for --text"),
         (["--label", "x"], "unknown option --label"),
         (["--output", "out.docx"], "must end in"),
-        (["--input", "nowhere.txt"], "nowhere.txt"),
+        (["--input", "nowhere.txt"], "nowhere.txt: no such file"),
     ],
 )
-def test_invalid_options_are_rejected(encoders, tmp_path, capsys, options, complaint):
+def test_invalid_options_are_rejected_in_one_line(encoders, tmp_path, capsys, options, complaint):
     path = write_jsonl(tmp_path / "in.jsonl", [{"text": "the cat ."}])
     run = str(encoders["elektron"].parent)
     assert main(["detect", run, "--input", str(path), *options]) == 2
-    error = capsys.readouterr().err.splitlines()[-1]
-    assert complaint in error
+    out, err = capsys.readouterr()
+    (error,) = [line for line in err.splitlines() if not line.startswith("predicting ")]  # the line of progress
+    assert error.startswith("elektron: ") and complaint in error
+    assert out == ""
 
 
 def test_file_without_rows_is_rejected(encoders, tmp_path, capsys):
     path = tmp_path / "in.txt"
     path.write_text("")
     assert main(["detect", str(encoders["elektron"].parent), "--input", str(path)]) == 2
-    assert "empty" in capsys.readouterr().err
+    assert capsys.readouterr().err.splitlines()[-1] == f"elektron: {path}: empty, there is no row in it"
 
 
 def test_models_other_than_discriminators_raise(encoders, tmp_path):

@@ -158,5 +158,5 @@ def test_folder_or_input_file_as_output_raises(tmp_path):
     source.write_text("text\nmine\n")
     for output, named in ((folder, "is a folder"), (source, "is the input itself")):
         with pytest.raises(ElektronError, match=named), open_writer(output, str(source)):
-            pass
+            pytest.fail("it was opened")
     assert source.read_text() == "text\nmine\n"

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from elektron.errors import ElektronError
 from elektron.finetuning.readers.records import Record
 from elektron.inference.passages import (
-    NOWHERE,
-    OpenBook,
+    NO_ANSWER,
+    OpenDomainQA,
     Passages,
     best_answer,
     length,
@@ -149,7 +149,7 @@ def reader(records):
 
 
 def test_answers_come_with_passage_and_source(corpus):
-    book = OpenBook(Passages([str(corpus)]), reader, count=5)
+    book = OpenDomainQA(Passages([str(corpus)]), reader, count=5)
     asked = [question("Who said elektron?"), question("Okavango?"), question("Zanzibar?")]
     amber, river, nothing = book.predictions(asked)
     assert amber["answer"] == "Greeks"
@@ -157,13 +157,13 @@ def test_answers_come_with_passage_and_source(corpus):
     assert amber["title"] == "Amber"
     assert amber["passage"][amber["start"] : amber["end"]] == "Greeks"
     assert river["answer"] == "Arctic"
-    assert nothing == NOWHERE
-    assert amber.keys() == river.keys() == NOWHERE.keys()
+    assert nothing == NO_ANSWER
+    assert amber.keys() == river.keys() == NO_ANSWER.keys()
 
 
 def read(answer: str, margin: float, score: float, passage_score: float) -> dict:
     said = {"answer": answer, "no_answer_margin": margin, "score": score}
-    return NOWHERE | said | {"passage_score": passage_score}
+    return NO_ANSWER | said | {"passage_score": passage_score}
 
 
 def test_best_answer_combines_reader_and_retriever_scores():
@@ -171,8 +171,8 @@ def test_best_answer_combines_reader_and_retriever_scores():
     none = read("", 3.0, 0.95, 20.0)
     assert best_answer([less, none, sure])["answer"] == "yes"
     assert best_answer([less | {"passage_score": 9.0}, none, sure])["answer"] == "perhaps"
-    assert best_answer([none, none]) == NOWHERE | {"score": 0.95}
-    assert best_answer([]) == NOWHERE
+    assert best_answer([none, none]) == NO_ANSWER | {"score": 0.95}
+    assert best_answer([]) == NO_ANSWER
 
 
 def test_passages_of_all_questions_are_read_in_one_call(corpus):
@@ -182,5 +182,5 @@ def test_passages_of_all_questions_are_read_in_one_call(corpus):
         calls.append(len(records))
         return reader(records)
 
-    OpenBook(Passages([str(corpus)]), counting, count=2).predictions([question("amber")] * 3)
+    OpenDomainQA(Passages([str(corpus)]), counting, count=2).predictions([question("amber")] * 3)
     assert calls == [6]

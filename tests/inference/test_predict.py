@@ -18,6 +18,7 @@ from elektron.corpus.tokenizer import load_tokenizer
 from elektron.errors import ElektronError
 from elektron.finetuning.readers.lines import open_lines
 from elektron.finetuning.readers.records import Record
+from elektron.finetuning.tasks.base import FORMAT
 from elektron.finetuning.tasks.classification import Classification
 from elektron.finetuning.tasks.registry import load_task
 from elektron.inference import predict as module
@@ -198,10 +199,18 @@ def test_nonexistent_input_is_rejected(model, capsys):
     assert capsys.readouterr().err.splitlines()[-1].startswith("elektron: nowhere.tsv")
 
 
-def test_damaged_task_file_is_rejected(model, tmp_path, capsys):
-    (tmp_path / "task.json").write_text('{"task": "classification", "format": 1}')
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ('{"task": "classification"', "task.json is damaged ("),
+        (json.dumps({"task": "classification", "format": FORMAT}), "task.json is damaged ("),
+        (json.dumps({"task": "classification", "format": FORMAT - 1}), "task.json: of another version of elektron"),
+    ],
+)
+def test_damaged_or_outdated_task_file_is_rejected(tmp_path, capsys, content, complaint):
+    (tmp_path / "task.json").write_text(content)
     assert main(["predict", str(tmp_path)]) == 2
-    assert "damaged" in capsys.readouterr().err
+    assert complaint in capsys.readouterr().err
 
 
 def test_predict_with_pretraining_run_is_rejected(encoders, capsys):

@@ -70,10 +70,15 @@ def test_files_and_parent_folders_are_fsynced(tmp_path: Path, monkeypatch: pytes
     atomic_write(tmp_path / "file", "text")
     assert synced == [(".file.partial", {".file.partial"}), (tmp_path.name, {"file"})]
     synced.clear()
-    with atomic_folder(tmp_path / "new" / "newer" / "out"):
-        made = [name for name, _ in synced]
-    assert sorted(made) == sorted(["new", tmp_path.name]), "where their names are kept"
-    assert synced[-1][0] == "newer"
+    out, published = tmp_path / "new" / "newer" / "out", {}
+    with atomic_folder(out) as folder:
+        assert sorted(name for name, _ in synced) == sorted(["new", tmp_path.name]), "where their names are kept"
+        (folder / "inner").mkdir()
+        (folder / "inner" / "file").touch()
+        monkeypatch.setattr(folders, "fsync", lambda path: published.update({path.name: out.exists()}))
+    # All files and folders are synced before the folder gets its name, and its parent after that.
+    before = dict.fromkeys([folder.name, "inner", "file"], False)
+    assert published == before | {".lock": False, "newer": True}
 
 
 @pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt])

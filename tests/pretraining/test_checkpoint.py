@@ -28,6 +28,7 @@ from elektron.pretraining.checkpoint import (
 )
 from elektron.pretraining.config import CheckpointConfig, OptimizerConfig, ResumeConfig
 from elektron.pretraining.pretrain import pretrain
+from elektron.pretraining.train import Trainer
 from elektron.verify import checkpoint_faults, run_faults
 from tests.pretraining.conftest import killed_before, tiny_config
 
@@ -218,7 +219,7 @@ def test_changed_text_of_manifest_is_detected(tmp_path: Path) -> None:
     """Even if only whitespace differs."""
     path = write(tmp_path, 6) / MANIFEST
     path.write_text(path.read_text().replace("\n ", "\n\t", 1))
-    assert "not what was written" in next(checkpoint_faults(path.parent))
+    assert "its checksum does not match" in next(checkpoint_faults(path.parent))
 
 
 @pytest.mark.parametrize(
@@ -299,9 +300,14 @@ def with_another_window(state: dict[str, Tensor]) -> None:
         (with_another_window, r"metrics is torch.float64 \(3,\)"),
     ],
 )
-def test_invalid_optimizer_state_raises(
-    run: Path, blocks: Path, change: Callable[[dict[str, Tensor]], None], complaint: str
+def test_invalid_optimizer_state_raises_before_first_step(
+    run: Path,
+    blocks: Path,
+    change: Callable[[dict[str, Tensor]], None],
+    complaint: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(Trainer, "train_step", lambda *arguments: pytest.fail("a step was taken"))
     path = of_step(run, 6)
     shutil.rmtree(of_step(run, 12))
     state = load_file(path / OPTIMIZER)

@@ -140,7 +140,7 @@ def test_mlm_from_encoder_without_heads_gets_new_lm_head(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"generator": "released"}, "has no generator beside it"),
+        ({"generator": "released"}, "has no generator: name one"),
         ({"network": NetworkConfig(hidden_size=64)}, "--network.hidden-size 64 cannot apply"),
         ({"network": NetworkConfig(hidden_size=256)}, "--network.hidden-size 256 cannot apply"),
         ({"network": NetworkConfig(dropout=0.3)}, "--network.dropout 0.3 cannot apply"),
@@ -161,7 +161,7 @@ def test_options_that_cannot_apply_raise(
 
 
 def test_generator_in_init_from_with_generator_option_raises(bert: Path, blocks: Path, tmp_path: Path) -> None:
-    with pytest.raises(ElektronError, match="exclude one another"):
+    with pytest.raises(ElektronError, match="cannot be used together"):
         continued(blocks, tmp_path / "run", f"{bert},{bert}", generator="small")
 
 

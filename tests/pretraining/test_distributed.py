@@ -209,6 +209,7 @@ def test_unwritable_last_checkpoint_is_reported_once(blocks, tmp_path):
 def test_invalid_batch_size_is_reported_once(blocks, tmp_path):
     done = torchrun(one_or_several(blocks, tmp_path / "run", batch_size=1), 2)
     said_once(done, "2 processes cannot share 1 rows")
+    assert not (tmp_path / "run").exists()
 
 
 def said_once(done: subprocess.CompletedProcess, what: str) -> None:

@@ -100,8 +100,10 @@ def test_unwritable_metrics_raise_and_run_resumes_later(undisturbed, blocks, tmp
                 pretrain(config)
         (disk / "ballast").unlink()
         (good,) = checkpoint.checkpoints(out)
+        assert good.name == "step-00000003"
         assert not list(checkpoint.faults(good))
         pretrain(config)
+        assert [line["step"] for line in metrics(out, "resumed")] == [3]
         assert [line["step"] for line in metrics(out, "train")] == list(range(1, 13))
         assert same_weights(out, undisturbed)
 

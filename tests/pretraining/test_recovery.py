@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from elektron.pretraining.recovery import NEW_LEVEL, SIGMAS, WINDOW, LossSpikes
+from elektron.pretraining.recovery import MAX_CONSECUTIVE_SPIKES, SIGMAS, WINDOW, LossSpikes
 
 CPU = torch.device("cpu")
 BOTH = torch.tensor([True, True])
@@ -68,7 +68,7 @@ def test_only_finite_losses_of_updating_steps_enter_window(filled):
 
 def test_consecutive_spikes_become_new_level(filled):
     high = pair_of(9.0, 9.0)
-    for number in range(NEW_LEVEL):
+    for number in range(MAX_CONSECUTIVE_SPIKES):
         assert filled.detect(high, BOTH).any(), number
         filled.add(high, BOTH, NO, YES)
     assert not filled.detect(high, BOTH).any()
@@ -77,7 +77,7 @@ def test_consecutive_spikes_become_new_level(filled):
 def test_new_level_counts_only_steps_that_train_the_network(filled):
     """Steps of the other network in between neither end nor continue its spikes."""
     generator, discriminator = torch.tensor([True, False]), torch.tensor([False, True])
-    for _ in range(NEW_LEVEL):
+    for _ in range(MAX_CONSECUTIVE_SPIKES):
         spikes = filled.detect(pair_of(3.0, 9.0), discriminator)
         assert spikes.tolist() == [False, True]
         filled.add(pair_of(3.0, 9.0), discriminator, NO, spikes)
@@ -93,7 +93,7 @@ def test_reset_clears_counts(filled):
 
 
 def test_spikes_that_are_not_consecutive_remain_spikes(filled):
-    for _ in range(NEW_LEVEL):
+    for _ in range(MAX_CONSECUTIVE_SPIKES):
         filled.add(pair_of(9.0, 9.0), BOTH, NO, YES)
         filled.add(pair_of(3.0, 3.0), BOTH, YES, NO)
         assert filled.detect(pair_of(9.0, 9.0), BOTH).any()

@@ -145,10 +145,10 @@ def test_allowed_settings_can_change_on_resume(blocks, tmp_path, monkeypatch):
         ("network.num_hidden_layers", "cannot change during a run"),
         ("optimizer.name", "cannot change during a run"),
         ("objective", "cannot change during a run"),
-        ("batch_size", r"during a run \(the rows that its steps have taken are counted by it\)"),
+        ("batch_size", r"during a run \(it determines which rows the finished steps have used\)"),
         (
             "curriculum.first_batch_size",
-            r"\(the rows that its steps have taken are counted by it\)",
+            r"\(it determines which rows the finished steps have used\)",
         ),
         ("steps,batch", "steps,batch: no such setting: separate names by blanks"),
         ("optimizer.learning_ratee", "no such setting: did you mean optimizer.learning_rate?"),
@@ -183,7 +183,7 @@ def test_changing_unit_of_run_length_raises(changes, finished, blocks):
     """A schedule that restarts at step 12 would be read as one that restarts after 12 seconds."""
     (unit,) = changes
     config = tiny_config(blocks, finished, steps=None, **changes, resume=allowing("steps", unit))
-    with pytest.raises(ElektronError, match=f"length is given in steps, not in {unit}: give it so"):
+    with pytest.raises(ElektronError, match=f"length is given in steps, not in {unit}: give it in steps"):
         pretrain(config)
 
 
@@ -211,7 +211,7 @@ def test_extending_curriculum_run_raises(curriculum, blocks, tmp_path, monkeypat
     with pytest.raises(ElektronError, match=r"another run \(steps .*choose another --out$"):
         pretrain(longer)
     longer.resume = allowing("steps")
-    with pytest.raises(ElektronError, match=r"steps: it cannot change .*stages of its curriculum"):
+    with pytest.raises(ElektronError, match=r"steps: it cannot change .*shift the stages of the curriculum"):
         pretrain(longer)
     assert pretrain(config)["steps"] == 12
 
@@ -240,7 +240,7 @@ def test_blocks_of_longer_rows_raise(corpus_file, tokenizer_folder, finished, bl
 def test_finished_run_rejects_changes_and_is_unchanged(changes, named, finished, blocks):
     before = {path: path.read_bytes() for path in finished.iterdir() if path.is_file()}
     allow = allowing("optimizer.learning_rate", "steps")
-    with pytest.raises(ElektronError, match=rf"is finished, and .*{named}.* cannot change what"):
+    with pytest.raises(ElektronError, match=rf"is finished, and .*{named}.* cannot be changed"):
         pretrain(tiny_config(blocks, finished, **changes, resume=allow))
     assert {path: path.read_bytes() for path in finished.iterdir() if path.is_file()} == before
 

@@ -7,7 +7,6 @@ import signal
 import threading
 import time
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -26,7 +25,9 @@ from elektron.pretraining.config import (
     OptimizerConfig,
     resolve,
 )
+from elektron.pretraining.objectives.base import packed_positions
 from elektron.pretraining.pretrain import pretrain
+from elektron.pretraining.setup import pair_for
 from elektron.pretraining.train import Trainer
 from elektron.reporting.pretraining_run import read_run
 from elektron.terminal import output_enabled
@@ -122,7 +123,7 @@ def test_same_seed_gives_same_bits_and_other_seed_differs(run, blocks, tmp_path)
     assert not same_weights(run, tmp_path / "other")
 
 
-def test_micro_batches_give_losses_of_whole_batch(run, blocks, tmp_path):
+def test_micro_batches_equal_full_batch(run, blocks, tmp_path):
     pretrain(tiny_config(blocks, tmp_path / "micro", micro_batch_size=3))
     whole, parts = (metrics(out, "train")[0] for out in (run, tmp_path / "micro"))
     for name in ("generator_loss", "discriminator_loss", "replaced_share"):
@@ -336,9 +337,15 @@ def test_folder_of_another_run_is_rejected_and_unchanged(run, blocks, paper_bloc
         pretrain(tiny_config(blocks, tmp_path))
 
 
-def test_moved_blocks_and_other_log_interval_are_same_run(run, blocks, tmp_path):
+def test_run_resumes_with_moved_blocks_and_other_log_interval(run, blocks, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    with killed_before(9, monkeypatch):
+        pretrain(tiny_config(blocks, out))
     shutil.copytree(blocks, tmp_path / "moved")
-    assert pretrain(tiny_config(tmp_path / "moved", run, log_every=1))["steps"] == 12
+    assert pretrain(tiny_config(tmp_path / "moved", out, log_every=1))["steps"] == 12
+    assert [line["step"] for line in metrics(out, "resumed")] == [6]
+    assert [line["step"] for line in metrics(out, "train")] == [4, *range(7, 13)]
+    assert same_weights(run, out)
 
 
 @pytest.mark.parametrize(
@@ -390,12 +397,19 @@ def test_electra_with_paper_packing_loads_in_transformers(paper_blocks, tmp_path
 
 def test_paper_rows_with_two_separators_have_two_segments(paper_blocks, tmp_path):
     store = BlockStore.open(paper_blocks)
-    batches = BatchMaker(store, resolve(tiny_config(paper_blocks, tmp_path)), torch.device("cpu"))
-    batch = batches.training(0).micro_batches[0]
+    config = resolve(tiny_config(paper_blocks, tmp_path, family="electra"))
+    batch = BatchMaker(store, config, torch.device("cpu")).training(0).micro_batches[0]
     separators = (batch.input_ids == store.manifest.special_ids["sep"]).sum(1)
     two_segments = batch.token_type_ids.max(1).values == 1
     assert torch.equal(two_segments, separators == 2)
-    assert two_segments.any()
+    assert two_segments.any() and not two_segments.all()
+    # Both networks read the segments.
+    pair = pair_for(config, store.manifest).eval()
+    one_segment = batch._replace(token_type_ids=torch.zeros_like(batch.token_type_ids))
+    for states in (pair.discriminator_states, pair.generator_states):
+        with torch.no_grad():
+            first, second = (states(batch.input_ids, packed_positions(its)) for its in (batch, one_segment))
+        assert torch.equal((first != second).flatten(1).any(1), two_segments)
 
 
 def test_init_from_pair_keeps_evaluation_metrics(run, blocks, tmp_path):
@@ -457,9 +471,13 @@ def test_a_batch_is_a_pure_function_of_seed_and_step(blocks, tmp_path):
     maker = BatchMaker(store, resolve(tiny_config(blocks, tmp_path)), torch.device("cpu"))
     maker.training(7)
     again = BatchMaker(store, resolve(tiny_config(blocks, tmp_path)), torch.device("cpu"))
-    for first, second in zip(maker.training(3).micro_batches[0], again.training(3).micro_batches[0], strict=True):
+    batch = maker.training(3).micro_batches[0]
+    for first, second in zip(batch, again.training(3).micro_batches[0], strict=True):
         assert torch.equal(first, second)
-    assert np.array_equal(np.sort(np.concatenate([first.numpy().ravel()])), np.sort(second.numpy().ravel()))
+    of_other_seed = BatchMaker(store, resolve(tiny_config(blocks, tmp_path, seed=2)), torch.device("cpu"))
+    for other in (maker.training(4), of_other_seed.training(3)):
+        for name in ("input_ids", "masked_positions", "uniforms"):
+            assert not torch.equal(getattr(batch, name), getattr(other.micro_batches[0], name)), name
 
 
 def test_run_outside_main_thread_finishes(blocks, tmp_path):

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from elektron.reporting import charts
 from elektron.reporting.charts import LARGE, Ticks, inline_svg, style
-from elektron.reporting.curves import HELD_OUT, OF_TRAINING, curve_lines, curves, reference, series, thinned
+from elektron.reporting.curves import HELD_OUT, TRAINING_METRICS, curve_lines, curves, reference, series, thinned
 from elektron.reporting.formatting import metric_format
 from elektron.reporting.pretraining_run import read_run, read_runs
 from tests.reporting.conftest import MakeRun
 
-CURVES = (*HELD_OUT, *OF_TRAINING)
+CURVES = (*HELD_OUT, *TRAINING_METRICS)
 
 
 def test_series_leaves_out_records_without_value() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from elektron.errors import ElektronError
 from elektron.push import LOCAL_PATH, PushConfig, push
 from elektron.reporting.markdown import block, code, plain, table
 from elektron.reporting.model_card import encoder_card, model_card
@@ -211,22 +212,25 @@ def test_encoder_card_states_data_costs_and_metrics(network: str, make_run: Make
     assert metadata["pipeline_tag"] == expected[network]
 
 
-def test_push_uploads_discriminator_of_run(make_run: MakeRun) -> None:
+def test_push_uploads_discriminator_of_run(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
     run = make_run()
-    for name in ("discriminator", "generator"):
+    sizes = {"discriminator": 20, "generator": 10}
+    for name, size in sizes.items():
         (run / name).mkdir()
         (run / name / "config.json").write_text('{"model_type": "elektron"}')
-        (run / name / "model.safetensors").write_bytes(b"weights")
-    files = {"README.md", "config.json", "model.safetensors"}
-    for model in (run, run / "generator"):
-        assert set(push(PushConfig(str(model), "me/encoder"))["files"]) == files
+        (run / name / "model.safetensors").write_bytes(b"w" * size)
+    for model, network in ((run, "discriminator"), (run / "generator", "generator")):
+        files = push(PushConfig(str(model), "me/encoder"))["files"]
+        assert set(files) == {"README.md", "config.json", "model.safetensors"}
+        assert files["model.safetensors"] == sizes[network]
+        assert f"The {network}, with " in capsys.readouterr().out
     assert not list(run.rglob("README.md"))
 
 
-def test_push_of_unfinished_run_raises(make_run: MakeRun, tmp_path: Path) -> None:
+def test_push_of_unfinished_run_raises(make_run: MakeRun) -> None:
     run = make_run(finished=False)
     (run / "discriminator").mkdir()
     (run / "discriminator" / "config.json").write_text("{}")
     (run / "discriminator" / "model.safetensors").write_bytes(b"weights")
-    with pytest.raises(Exception, match="finished run"):
+    with pytest.raises(ElektronError, match="finished run"):
         push(PushConfig(str(run), "me/encoder"))

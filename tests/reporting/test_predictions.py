@@ -194,8 +194,8 @@ def test_numbers_are_shown_with_distinguishing_digits(tmp_path: Path) -> None:
     assert [row[:2] for row in table.rows] == [["2010.1", "2009.87"], ["0.00125", "0.00123"]]
 
 
-def test_malformed_rows_do_not_raise(tmp_path: Path) -> None:
-    for number, make in enumerate(tuned.KINDS.values()):
+def test_malformed_rows_are_shown_without_prediction(tmp_path: Path) -> None:
+    for name, make in tuned.KINDS.items():
         files = make()
         files["predictions.jsonl"] = [
             {},
@@ -206,7 +206,12 @@ def test_malformed_rows_do_not_raise(tmp_path: Path) -> None:
             {"tokens": "a", "predicted_tags": 3},
             {"answers": 3, "context": []},
         ]
-        prediction_tables(read_task_result(tuned.write(tmp_path / str(number), files)))
+        rows = [cells for table in shown(tmp_path / name, files) for cells in table.rows]
+        if name == "tagging":
+            assert [cell.tokens for (cell,) in rows] == [[]] * 4  # at most 4 sentences without a wrong tag
+        else:
+            place, nothing = {"answers": (1, "no answer"), "translation": (1, "nothing")}.get(name, (0, "–"))
+            assert [cells[place] for cells in rows] == [nothing] * 5
 
 
 def test_middle_of_long_text_is_left_out() -> None:

@@ -121,7 +121,7 @@ def test_one_budget_has_no_column_and_one_seed_no_spread() -> None:
     assert "budget" not in text.splitlines()[0]
     assert "81.0 % |" in text and "(" not in text.splitlines()[2]
     assert text.count("not resolved: fewer than 3 seeds") == 4
-    assert "fewer than 3 seeds resolve nothing" in text
+    assert "no comparison with fewer than 3 seeds" in text
 
 
 def test_notes_state_settings_seeds_budgets_and_rows() -> None:
@@ -184,11 +184,17 @@ def test_quality_lines_have_marker_per_run_and_line_of_medians() -> None:
 
 
 def test_runs_without_flops_keep_charts_and_table_rows() -> None:
-    made = comparison(budgets=("2m",))
-    runs = [dataclasses.replace(run, flops=None) for run in made.runs]
-    made = dataclasses.replace(made, runs=runs)
-    assert Page(variants_report(made).html()).elements.count("svg") == 2
-    assert cells(comparison_markdown(made).splitlines()[2])[5] == "–"
+    whole = comparison(budgets=("2m",))
+    for without in (["objective=mlm"], list(QUALITY)):
+        runs = [dataclasses.replace(run, flops=None) if run.variant in without else run for run in whole.runs]
+        made = dataclasses.replace(whole, runs=runs)
+        assert Page(variants_report(made).html()).elements.count("svg") == 2
+        drawn = [0 if name in without else 3 for name in QUALITY]
+        assert [len(points) for points, _ in quality_lines(made, "sst2")] == drawn
+        # Only the FLOPs are missing in the table.
+        before, after = ([cells(line) for line in comparison_markdown(c).splitlines()[2:5]] for c in (whole, made))
+        assert [row[5] == "–" for row in after] == [name in without for name in QUALITY]
+        assert [row[:5] + row[6:] for row in after] == [row[:5] + row[6:] for row in before]
 
 
 @pytest.mark.parametrize(

@@ -353,9 +353,13 @@ def test_html_and_paths_are_predicted_as_plain_text(client):
     assert len(answer.json()["predictions"]) == 4
 
 
-def test_loopback_hosts_are_accepted_and_no_host_list_accepts_all(models, client):
+def test_only_loopback_hosts_are_accepted_and_no_host_list_accepts_all(models, client):
     for host in ("localhost", "LOCALHOST:1", "127.0.0.1:8000"):
         assert client.get("/model", headers={"Host": host}).status_code == 200
+    for host in ("name.example", "localhost.name.example:8000", "127.0.0.1.name.example", "192.0.2.1", ""):
+        answer = client.get("/model", headers={"Host": host})
+        assert answer.status_code == 421
+        assert error_of(answer).startswith("this server answers to 127.0.0.1 or localhost only")
     with models.client(hosts=None) as open_to_all:
         assert open_to_all.get("/model", headers={"Host": "name.example"}).status_code == 200
 

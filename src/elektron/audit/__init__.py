@@ -1,1 +1,1 @@
-"""What a pre-trained pair remembers of its corpus: planted secrets, and training rows against held-out ones."""
+"""Memorization audits of a pre-trained generator and discriminator: planted secrets and membership inference."""

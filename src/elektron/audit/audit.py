@@ -1,10 +1,14 @@
-"""`elektron audit RUN`: does a pair remember its corpus?
+"""`elektron audit RUN`: measure what a pre-trained generator and discriminator memorized of their corpus.
 
-Two measurements, for both networks. Planted secrets are ranked among random ones (see `canaries`). Training rows are
-told from held-out rows by their loss alone (Yeom et al. 2018), with the area under the curve and the true-positive
-rate at 1 % false positives (Carlini et al. 2022). Scores are those of `elektron evaluate --blimp`: log-probabilities of
-tokens that are masked one by one, or that the discriminator takes tokens for original. That neither finds something is
-no proof that there is nothing: stronger attacks exist.
+Two measurements for each network:
+
+- Canaries: planted secrets are ranked among random ones (see `canaries`).
+- Membership inference from the loss alone (Yeom et al. 2018): how well it separates training rows from held-out rows,
+  as the AUC and the true-positive rate at 1 % false positives (Carlini et al. 2022).
+
+The scores are those of `elektron evaluate --blimp`. A masked language model scores the log-probability of each token,
+masked one at a time; a discriminator scores the log-probability that each token is original. A negative result does not
+prove that nothing is memorized: stronger attacks exist.
 """
 
 from __future__ import annotations
@@ -45,9 +49,9 @@ log = logging.getLogger(__name__)
 
 RESULT, REPORT = "audit.json", "report.html"
 SIGNIFICANCE_LEVEL = 0.01
-"""Probability that any secret is said to be remembered if none is (Bonferroni over all tests)."""
+"""Probability of reporting any group of secrets as remembered if none is (Bonferroni correction over all groups)."""
 MOST_MASKED = 32
-"""Tokens of a row that are masked one by one, evenly spread."""
+"""Maximum number of tokens of a row, evenly spread, that a masked language model scores."""
 PLANTED = "Planted secrets"
 
 CANARIES_NOTE = (
@@ -63,11 +67,15 @@ MEMBERS_NOTE = (
 
 
 def audit(config: AuditConfig) -> dict[str, Any]:
-    """Audit a run as configured; the result, printed, and with `--out` written.
+    """Audit a run, print the result, and write it to `config.out` if that is set.
+
+    Returns:
+        `rows` and `held_out`, the numbers of training and held-out rows that were compared, and `models`, the
+        result of `audit_model` by name of the network.
 
     Raises:
-        ElektronError: there is no finished run, its blocks are not there or are other ones, or there are no
-            held-out rows.
+        ElektronError: the run is not finished, its blocks are missing or are not those it was trained on, or
+            there are no held-out rows to compare.
     """
     with atomic_folder(config.out) if config.out is not None else nullcontext() as folder:
         keep_freed_memory()
@@ -96,10 +104,10 @@ def audit(config: AuditConfig) -> dict[str, Any]:
 
 
 def blocks_of(config: AuditConfig, run: RunFolder) -> tuple[BlockStore, int]:
-    """The blocks of a run, and how many rows it has taken from them.
+    """The blocks that a run was trained on, and the number of rows that it has read from them.
 
     Raises:
-        ElektronError: the blocks are missing, or are other ones.
+        ElektronError: the blocks are missing, or are not those that the run was trained on.
     """
     settings = load_settings(config.run)
     folder = config.data or settings.data
@@ -107,7 +115,7 @@ def blocks_of(config: AuditConfig, run: RunFolder) -> tuple[BlockStore, int]:
     try:
         store = BlockStore.open(folder)
     except ElektronError as error:
-        raise ElektronError(f"{error}; --data says where the blocks of the run are") from error
+        raise ElektronError(f"{error}; give the folder of the run's blocks with --data") from error
     if store.fingerprint != run.read_json(CORPUS).get("fingerprint"):
         raise ElektronError(f"{folder}: not the blocks that {config.run} was trained on")
     steps = int(run.read_json(SUMMARY).get("steps", 0))
@@ -115,25 +123,30 @@ def blocks_of(config: AuditConfig, run: RunFolder) -> tuple[BlockStore, int]:
 
 
 def compared_rows(store: BlockStore, seen: int, config: AuditConfig) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Rows `(rows, seq_len)`, as many trained on as held out from each source, and which were trained on.
+    """Sample training rows and held-out rows, the same number of each from each source of a mixture.
 
     Args:
         store: the blocks of the run.
-        seen: rows that it has taken, from the beginning of its order.
-        config: the audit's.
+        seen: number of rows that the run has read, from the beginning of its data order.
+        config: settings of the audit.
+
+    Returns:
+        `(rows, seq_len)` token ids, and `(rows,)` membership, True for training rows.
 
     Raises:
-        ElektronError: no row is held out.
+        ElektronError: no row is held out, or none from a source that was trained on.
     """
     held_out, train = store.rows("validation"), store.rows("train")
     if not len(held_out) or not seen:
-        raise ElektronError(f"{store.folder}: no rows are held out, with which others are compared")
+        raise ElektronError(
+            f"{store.folder}: the blocks have no held-out rows to compare with: prepare with --validation above 0"
+        )
     seed = load_settings(config.run).seed
     order = rows_from(0, min(seen, len(train)), len(train), seed)
     chooser = np.random.default_rng(config.seed)
     found: list[tuple[Rows, NDArray[np.int64]]] = []
     others = chooser.permutation(len(held_out))[: config.rows]
-    # Of each source as many: rows of another source would be told by what they are about.
+    # The same number from each source; otherwise the topic could tell training rows from held-out rows.
     sources = held_out.member_of(others), train.member_of(order)
     for source in np.unique(sources[0]):
         inside = [numbers[of == source] for numbers, of in zip((others, order), sources, strict=True)]
@@ -156,10 +169,26 @@ def audit_model(
     config: AuditConfig,
     on: Device,
 ) -> dict[str, Any]:
-    """What one of the two networks remembers: `members`, and `canaries` by number of copies."""
+    """Measure what one of the two networks remembers.
+
+    Args:
+        folder: folder of the network.
+        rows: `(rows, seq_len)` token ids.
+        membership: `(rows,)`, whether each row was trained on.
+        secrets: planted secrets; may be empty.
+        config: settings of the audit.
+        on: the device.
+
+    Returns:
+        `members`: AUC and true-positive rate with their intervals; with secrets also `canaries`, the result of
+        `canary_ranks`.
+
+    Raises:
+        ElektronError: the rows are too short to be compared, or the tokenizer cannot represent a secret.
+    """
     scorer, name = load_scorer(folder), Path(folder).name
     parts = [longest_part(row, scorer.tokenizer, scorer.mask_id is not None) for row in rows]
-    long = np.array([sum(part.scored) >= 8 for part in parts])  # shorter ones say nothing about their rows
+    long = np.array([sum(part.scored) >= 8 for part in parts])  # fewer tokens say too little about a row
     parts = [part for part, kept in zip(parts, long, strict=True) if kept]
     membership = membership[long]
     if not 0 < membership.sum() < len(membership):
@@ -173,9 +202,9 @@ def audit_model(
 
 
 def longest_part(row: NDArray[np.int64], tokenizer: PreTrainedTokenizerBase, masked: bool) -> Sentence:
-    """The longest piece of a document in a packed row.
+    """The longest document, or part of a document, in a packed row `(seq_len,)`.
 
-    Where tokens are masked one by one, some of them only are scored.
+    If tokens are `masked` one at a time, at most MOST_MASKED of them are scored.
     """
     row = row[row != tokenizer.pad_token_id]
     starts = np.flatnonzero(row == tokenizer.cls_token_id)
@@ -189,11 +218,11 @@ def longest_part(row: NDArray[np.int64], tokenizer: PreTrainedTokenizerBase, mas
 
 
 def membership_measure(membership: NDArray[np.bool_], scores: NDArray[np.float64]) -> Measure:
-    """AUC, and the true-positive rate at 1 % false positives, of "trained on if the score is high".
+    """AUC and true-positive rate at 1 % false positives of predicting membership from scores.
 
     Args:
-        membership: `(rows,)`, whether each was trained on.
-        scores: `(rows,)`.
+        membership: `(rows,)`, whether each row was trained on.
+        scores: `(rows,)`; a higher score predicts that the row was trained on.
     """
 
     def compute(chosen: Chosen) -> dict[str, float]:
@@ -210,7 +239,12 @@ def membership_measure(membership: NDArray[np.bool_], scores: NDArray[np.float64
 def canary_ranks(
     secrets: Sequence[Secret], scorer: Scorer, config: AuditConfig, on: Device, name: str
 ) -> list[dict[str, Any]]:
-    """For each number of copies the ranks and exposures of its secrets, and one p-value of all (Fisher)."""
+    """Rank each secret among random candidates.
+
+    Returns:
+        For each number of copies: the ranks and exposures of its secrets, and one p-value for all of them (Fisher's
+        method).
+    """
     chooser = random.Random(config.seed)
     groups: dict[int | None, list[int]] = {}
     for number, secret in enumerate(secrets, start=1):
@@ -253,7 +287,7 @@ def tables(result: dict[str, Any]) -> dict[str, Table]:
 
 
 def report(name: str, result: dict[str, Any]) -> Report:
-    """The page."""
+    """The report of a result as a page."""
     return Report(
         title=name,
         kind="audit",

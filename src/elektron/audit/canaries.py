@@ -1,8 +1,8 @@
-"""Canaries: random secrets in a corpus, and how a model ranks them among others (Carlini et al. 2019).
+"""Canaries: random secrets in a corpus, and how a model ranks them among random candidates (Carlini et al. 2019).
 
-If a model knows nothing of a secret, its score has any rank among those of random candidates with the same
-probability. The fraction of candidates with at least that score is therefore a p-value, whatever the score is, and the
-exposure is the base-2 logarithm of the number of candidates over the rank: 1.4 bits on average by chance.
+If a model knows nothing of a secret, all ranks of its score among the scores of random candidates are equally likely.
+`rank / (candidates + 1)` is therefore a p-value, whatever the score is. The exposure is the negative base-2 logarithm
+of this p-value: 1.4 bits on average by chance.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 TEXT = "canaries.txt"
 SECRETS = "secrets.json"
 ALPHABETS = (string.digits, string.ascii_lowercase, string.ascii_uppercase)
-"""A character of a secret is replaced by a random one of its alphabet; other characters stay."""
+"""`Secret.with_other` replaces each character by a random one of its alphabet; other characters stay."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Secret:
 
     @property
     def start(self) -> int:
-        """Where the random part begins."""
+        """Index of the first character of the random part in `text`."""
         return self.text.rindex(self.secret)
 
     def with_other(self, chooser: random.Random) -> str:
@@ -65,16 +65,15 @@ class Secret:
 
 
 def make_canaries(config: CanariesConfig) -> list[Secret]:
-    """Write the sentences to plant and the file that `elektron audit` takes; returns the secrets.
+    """Write the sentences to plant and the file of secrets for `elektron audit`; returns the secrets.
 
-    Each copy is a document with a number of its own before the sentence, since `elektron prepare` drops
-    documents that are equal.
+    Each copy is a document that begins with its own number, since `elektron prepare` drops exact duplicates.
 
     Raises:
-        ElektronError: the template has no random part, or the folder is taken.
+        ElektronError: the template or the numbers of copies are invalid, or the folder is not empty.
     """
     if "#" not in config.template:
-        raise ElektronError(f"--template {config.template!r} has no #: there is nothing to guess")
+        raise ElektronError(f"--template {config.template!r} needs at least one #, the place of a random digit")
     secret = config.template[config.template.index("#") : config.template.rindex("#")]
     if any(character.isalnum() or character == "@" for character in secret):
         raise ElektronError(
@@ -103,17 +102,17 @@ def make_canaries(config: CanariesConfig) -> list[Secret]:
 
 
 def canary(template: str, copies: int) -> Secret:
-    """A sentence of the template with digits from the system's randomness, as its first copy has it."""
+    """Fill the template with digits from the system's random generator; the text is that of the first copy."""
     text = "".join(str(system_random.randbelow(10)) if character in "@#" else character for character in template)
     first, last = template.index("#"), template.rindex("#")
     return Secret(f"1. {text}", text[first : last + 1], copies)
 
 
 def read_secrets(path: Path) -> list[Secret]:
-    """The secrets of a folder that `elektron canaries` wrote, or of a file of this form.
+    """Read secrets from a folder that `elektron canaries` wrote, or from a JSON file of the same format.
 
     Raises:
-        ElektronError: there is none, or it has another form.
+        ElektronError: the file is missing, is malformed, or has no secrets.
     """
     path = path / SECRETS if path.is_dir() else path
     if not path.is_file():
@@ -130,10 +129,10 @@ def read_secrets(path: Path) -> list[Secret]:
 
 
 def as_sentence(text: str, secret: Secret, tokenizer: PreTrainedTokenizerBase) -> Sentence:
-    """A sentence of which the tokens of the random part are scored.
+    """Tokenize a sentence; only the tokens of its random part are scored.
 
     Raises:
-        ElektronError: the tokenizer cannot read that part.
+        ElektronError: a token of the random part is [UNK].
     """
     encoded = tokenizer(text, return_offsets_mapping=True)
     ids, end = encoded["input_ids"], secret.start + len(secret.secret)
@@ -144,10 +143,10 @@ def as_sentence(text: str, secret: Secret, tokenizer: PreTrainedTokenizerBase) -
 
 
 def rank(score: float, of_candidates: Sequence[float]) -> int:
-    """1 for the highest score; candidates with the same score come first."""
+    """Rank of a secret's score, 1 for the highest; candidates with the same score rank above the secret."""
     return 1 + sum(other >= score for other in of_candidates)
 
 
 def exposure(place: int, candidates: int) -> float:
-    """Bits by which a secret of this rank is easier to guess than by chance."""
+    """Exposure in bits of a secret with this rank: how much easier it is to guess than by chance."""
     return math.log2((candidates + 1) / place)

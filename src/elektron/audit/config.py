@@ -18,9 +18,9 @@ class CanariesConfig(ValidatedConfig):
     out: Path
     """Folder for canaries.txt, which is added to the corpus, and secrets.json, which is not."""
     copies: list[int] = field(default_factory=lambda: [0, 1, 10, 100])
-    """How often secrets are planted; those that are planted 0 times show what is found by chance."""
+    """Numbers of copies of a secret to plant; secrets with 0 copies show what is found by chance."""
     secrets: Size = 2
-    """Secrets with each number of copies."""
+    """Number of secrets for each number of copies."""
     template: str = "the secret code of account @ @ @ @ is # # # # # # # #"
     """Sentence in the language of the corpus: each @ becomes a digit that tells the secrets apart, each # a
     digit of the secret."""
@@ -35,14 +35,14 @@ class AuditConfig(ValidatedConfig):
     data: Path | None = None
     """Folder of the blocks that the run was trained on (default: where they were)."""
     canaries: Path | None = None
-    """Folder that `elektron canaries` wrote, or a JSON file of your own secrets as its secrets.json."""
+    """Folder that `elektron canaries` wrote, or a JSON file of your own secrets in the format of secrets.json."""
     candidates: Annotated[int, Within(least=19, most=1 << 20)] = 1000
     """Random secrets with which each planted one is compared."""
     rows: Annotated[int, Within(least=20, most=1 << 20)] = 500
-    """Most training rows, and most held-out rows, that are compared."""
+    """Maximum number of training rows, and of held-out rows, to compare."""
     out: Path | None = None
     """Folder for audit.json and report.html."""
     seed: Seed = 1
-    """Of the candidates, and of which rows are compared."""
+    """Seed of the candidates and of the choice of rows."""
     precision: Literal["fp32", "bf16"] | None = None
     """Precision of matrix products (default: bf16 where the processor is fast at it, else fp32)."""

@@ -32,9 +32,9 @@ def compare(config: CompareConfig) -> Comparison:
     """Do the runs that are not done yet, and write the comparison into `config.out`.
 
     Raises:
-        ElektronError: a variant, probe or budget that cannot work, the folder of something else, or
-            a run that failed.
-        SystemExit: it was interrupted in a pre-training, which has been saved.
+        ElektronError: a variant, probe or budget cannot work, `config.out` holds something else, or a run
+            failed.
+        SystemExit: it was interrupted during a pre-training, which has been saved.
     """
     budgets = parse_budgets(config.budget)
     probes = parse_all(config.probe)
@@ -89,7 +89,7 @@ def check(config: CompareConfig, runs: Sequence[Run]) -> None:
 
 
 def results(runs: Sequence[Run]) -> list[VariantRun]:
-    """The results of the runs, in their order, after doing what is left of them."""
+    """Execute the unfinished parts of the runs, and return the results of all runs in their order."""
     done = {run.name: result for run in runs if (result := run.result()) is not None and not run.left(result)}
     if done:
         log.info("%d of %d runs are done already", len(done), len(runs))

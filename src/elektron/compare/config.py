@@ -19,14 +19,14 @@ class CompareConfig(ValidatedConfig):
     data: Path
     """Folder of blocks, made by `elektron prepare`."""
     sweep: list[str] = field(default_factory=list)
-    """Settings of `elektron pretrain`, NAME=VALUE,VALUE …, in all combinations; one value is for
-    all variants, and `config` varies the recipe."""
+    """Settings of `elektron pretrain` to vary, NAME=VALUE,VALUE …, in all combinations; a single value
+    applies to all variants, and `config` varies the recipe."""
     budget: list[str]
-    """Compute of each pre-training: time (600s, 10m, 2h) or operations counted (2e15flops);
-    several make a curve."""
+    """Compute of each pre-training: time (600s, 10m, 2h) or FLOPs (2e15flops); several budgets
+    make a curve."""
     probe: list[str]
-    """Tasks to fine-tune on, each in quotes: what follows `elektron finetune`, without --model, --out
-    and --seed; a name may stand before it, NAME=TASK …"""
+    """Tasks to fine-tune on, each in quotes: the arguments of `elektron finetune`, without --model,
+    --out and --seed; a name for the task may precede them, NAME=TASK …"""
     seeds: Annotated[int, Within(least=1, most=1000)] = 3
     """Each variant is pre-trained and fine-tuned with the seeds 1 to N."""
     out: Path

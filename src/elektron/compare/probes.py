@@ -1,7 +1,7 @@
 """Probe tasks, by which pre-trainings are compared: each is a command line of `elektron finetune`.
 
 It is parsed like the command, without model, folder and seed, which the comparison sets. It is named after its training
-data, `sst2/train.tsv` and `sst2_train.tsv` are `sst2`, or explicitly: `sts-b=regression --train …`.
+data (`sst2` for `sst2/train.tsv` and for `sst2_train.tsv`) or explicitly (`sts-b=regression --train …`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ COMMAND = "finetune"
 FIXED = ("model", "out", "seed")
 """Settings that the comparison sets."""
 PRETRAINING = "pretraining"
-"""The other folder in a run's folder, so that no probe can be called so."""
+"""Folder of the pre-training, which is beside those of the probes: no probe can have this name."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Probe:
 
     name: str
     command: str
-    """What follows `elektron finetune`."""
+    """The arguments of `elektron finetune`."""
     config: FinetuneConfig
     """Without a model, folder and seed."""
 
@@ -54,7 +54,7 @@ def parse_all(texts: Sequence[str]) -> list[Probe]:
 
 
 def parse(text: str) -> Probe:
-    """One probe; an error names it."""
+    """Parse one probe. Raises ElektronError, whose message quotes the probe."""
     found = re.fullmatch(r"\s*([\w+-]+)=(.*)", text, re.DOTALL)
     name, command = (found[1], found[2]) if found else ("", text)
     flags = {setting.name: setting.flag for setting in settings(FinetuneConfig)}
@@ -75,7 +75,7 @@ def parse(text: str) -> Probe:
 
 
 def data_name(source: str) -> str:
-    """The name of labelled data: the folder of `train.tsv`, else the file without endings and "train"."""
+    """The name of labelled data: the folder's for `train.tsv`, else the file's without extensions and "train"."""
     path = Path(parse_dataset(source).repo.name if source.startswith(HUB) else source)
     stem = path.name.partition(".")[0]
     if re.match(r"train(ing)?(?![a-z])", stem, re.IGNORECASE):

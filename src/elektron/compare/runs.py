@@ -129,7 +129,7 @@ def _finetune(run: Run, probe: Probe) -> ProbeResult:
     from elektron.reporting.task_result import read_task_result
 
     out, model = run.folder / probe.name, run.folder / PRETRAINING / "discriminator"
-    shutil.rmtree(out, ignore_errors=True)  # complete, but not in the result of a killed process
+    shutil.rmtree(out, ignore_errors=True)  # complete, but the process was killed before it wrote the result
     finetune(replace(probe.config, model=str(model), out=out, seed=run.seed))
     found = read_task_result(out)
     return ProbeResult(
@@ -155,11 +155,11 @@ def visible_gpus() -> list[str]:
 
 
 def execute_all(runs: Sequence[Run], gpus: Sequence[str]) -> Generator[VariantRun, None, None]:
-    """The result of every run as it ends; closing the iterator stops those in progress.
+    """Execute the runs and yield the result of each as it ends; closing the generator stops those in progress.
 
     Args:
         runs: the runs, in the order in which they are started.
-        gpus: where to run; none for the CPU.
+        gpus: names of the GPUs to run on; empty for the CPU.
 
     Raises:
         ElektronError: a run cannot work; the others have been stopped.
@@ -181,7 +181,7 @@ def execute_all(runs: Sequence[Run], gpus: Sequence[str]) -> Generator[VariantRu
                 return process.submit(execute, run).result()
         except BrokenExecutor as error:
             where = run.folder / LOG
-            raise ElektronError(f"{run.name}: its process ended: {where} says why") from error
+            raise ElektronError(f"{run.name}: its process ended unexpectedly: see {where}") from error
         finally:
             free.put(gpu)
 
@@ -195,7 +195,7 @@ def execute_all(runs: Sequence[Run], gpus: Sequence[str]) -> Generator[VariantRu
             stopped: set[BaseProcess] = set()
             while not all(run.done() for run in started):  # one may just have begun
                 for process in set(multiprocessing.active_children()) - stopped:
-                    process.terminate()  # once: a pre-training saves before it ends
+                    process.terminate()  # once only: a pre-training saves a checkpoint before it ends
                     stopped.add(process)
                 time.sleep(0.1)
 

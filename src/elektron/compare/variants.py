@@ -37,7 +37,7 @@ class Budget:
 
     @property
     def length(self) -> dict[str, float]:
-        """As settings of a pre-training."""
+        """The budget as a setting of `elektron pretrain`."""
         return {"flops": self.amount} if self.kind == "flops" else {"minutes": self.amount / 60}
 
 
@@ -64,7 +64,7 @@ def parse_budgets(texts: Sequence[str]) -> list[Budget]:
     if len({budget.kind for budget in budgets}) > 1:
         raise ElektronError(f"--budget {' '.join(texts)}: give all as times or all as operations")
     if len({budget.amount for budget in budgets}) < len(budgets):
-        raise ElektronError(f"--budget {' '.join(texts)}: one is given twice")
+        raise ElektronError(f"--budget {' '.join(texts)}: two budgets are equal")
     return budgets
 
 
@@ -73,10 +73,10 @@ class Variant:
     """One way to pre-train."""
 
     name: str
-    """Also of its folder."""
+    """Its name, and that of its folder."""
     recipe: str
     settings: dict[str, Any]
-    """Those in which it differs from the others; `config` is its recipe."""
+    """Settings in which it differs from the other variants; `config` is its recipe."""
     shared: dict[str, Any]
     """Settings of all variants."""
 
@@ -109,12 +109,12 @@ def variants(recipe: str, sweep: Sequence[str]) -> list[Variant]:
         found.append(Variant(name, own_recipe, settings, shared))
     names = [variant.name for variant in found]
     if twice := [name for name in names if names.count(name) > 1]:
-        raise ElektronError(f"--sweep: {twice[0]} is there twice")
+        raise ElektronError(f"--sweep: two variants are named {twice[0]}")
     return found
 
 
 def folder_name(chosen: Mapping[str, Any]) -> str:
-    """`objective=rtd,network.num_hidden_layers=4`, with characters that a folder's name may have."""
+    """The settings as the name of a folder: `objective=rtd,network.num_hidden_layers=4`."""
     texts = {name: format_value(value) for name, value in chosen.items()}
     if Path(texts.get(RECIPE, "")).suffix in (".yaml", ".yml"):
         texts[RECIPE] = Path(texts[RECIPE]).stem

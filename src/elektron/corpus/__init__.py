@@ -1,7 +1,7 @@
-"""From text to the rows that pre-training reads.
+"""Turn text into the fixed-length rows of token ids that pre-training reads.
 
-`documents` reads text wherever it lies, `vocabulary` trains a tokenizer on it, `packing` arranges
-token ids in rows of one length, `blocks` stores the rows, `prepare` is the parallel job over all
-of these, and `inspection` looks for faults before and after. `documentation` is the corpus that
+`documents` reads text from files and hub data sets, `vocabulary` trains tokenizers, `packing` arranges
+token ids in rows, `blocks` stores the rows, and `prepare` does all of this in parallel with a given
+tokenizer. `inspection` looks for faults in a corpus. `documentation` is a corpus of docstrings that
 every installation already has.
 """

@@ -3,11 +3,11 @@
 A folder of blocks holds `train-00000.arrow`, `validation-00000.arrow` and so on, a copy of the
 tokenizer in `tokenizer/`, and `manifest.json`. Each file is an Arrow IPC file with one column,
 `input_ids`, of fixed-size lists. All record batches of a split have the same number of rows, except
-the last, so that the place of a row follows from its number.
+the last, so that the position of a row follows from its index.
 
-Damage is found before it is trained on. The manifest has a SHA-256 of itself, of every file and of
-every record batch: `BlockStore.open` compares sizes, `BlockStore.verify` every byte, and each
-record batch is checked when it is first read.
+Damaged data is detected before it is trained on. The manifest has a SHA-256 of its own content, of every
+file and of every record batch: `BlockStore.open` compares file sizes, `BlockStore.verify` compares the
+checksums of all files, and `Rows` checks each record batch when it is first read.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from elektron.corpus.manifest import (
     SPLITS,
     BlockFile,
     Manifest,
-    MemberManifest,
+    SourceManifest,
     Split,
     SplitManifest,
 )
-from elektron.corpus.packing import refuse_unknown_ids
+from elektron.corpus.packing import check_ids_in_vocabulary
 from elektron.errors import ElektronError, first_line
 from elektron.io.checksums import file_sha256
 from elektron.io.files import unreadable
@@ -42,12 +42,12 @@ from elektron.io.files import unreadable
 TOKENIZER = "tokenizer"
 COLUMN = "input_ids"
 
-# 256 MB a file at 128 tokens a row.
+# About 256 MB per file with rows of 128 tokens.
 BATCHES_PER_FILE = 256
 COUNTED_SAMPLE = 64, 128
-"""Places from which training rows are read to count tokens, and rows from each of them."""
+"""To count tokens, training rows are read from this many positions, and this many rows at each position."""
 MAX_OPEN = 256
-"""Files that are open at once; systems allow about a thousand."""
+"""Maximum number of files that are open at once; operating systems allow about a thousand."""
 
 
 def _digest_of_ids(ids: NDArray[Any]) -> str:
@@ -64,15 +64,29 @@ class BlockWriter:
         self.splits = {split: _SplitWriter(folder, split, manifest) for split in SPLITS}
 
     def write(self, split: Split, rows: NDArray[Any], documents: int, member: str = "") -> None:
-        """Append rows `(rows, seq_len)` that contain this number of documents.
+        """Append rows.
 
-        The rows of a member of a mixture must be written in succession.
+        Args:
+            split: the split of the rows.
+            rows: `(rows, seq_len)` token ids.
+            documents: number of documents in the rows.
+            member: the source in a mixture that the rows come from. All rows of one member must be written in
+                succession.
+
+        Raises:
+            ElektronError: a token id is not in the vocabulary.
         """
-        refuse_unknown_ids(rows, self.manifest.vocab_size, "nothing is stored")
+        check_ids_in_vocabulary(rows, self.manifest.vocab_size, "nothing is stored")
         self.splits[split].write(rows, documents, member)
 
     def finish(self, duplicates: int, unknown: float = 0.0, redacted: Mapping[str, int] | None = None) -> Manifest:
-        """Close the files and write the manifest; the tokenizer must be in the folder already."""
+        """Close the files and write the manifest; the tokenizer must be in the folder already.
+
+        Args:
+            duplicates: number of documents that were dropped as copies.
+            unknown: fraction of the characters of the text that became [UNK].
+            redacted: number of placeholders by kind.
+        """
         manifest = replace(
             self.manifest,
             duplicates=duplicates,
@@ -95,7 +109,7 @@ class _SplitWriter:
         self.schema = row_schema(manifest)
         self.pieces = 0
         self.members = {name: [0, 0, 0] for name in manifest.weights or [""]}
-        """Documents, rows and tokens of each source of a mixture."""
+        """Numbers of documents, rows and tokens by source of a mixture."""
         self.waiting: list[NDArray[Any]] = []
         self.rows_waiting = 0
         self.files: list[BlockFile] = []
@@ -121,7 +135,7 @@ class _SplitWriter:
         if weights := self.manifest.weights:
             epochs = _epochs({name: counts[2] for name, counts in self.members.items()}, weights)
             for name, counts in self.members.items():
-                members[name] = MemberManifest(counts[0], counts[1], counts[2], epochs[name])
+                members[name] = SourceManifest(counts[0], counts[1], counts[2], epochs[name])
         documents, rows, tokens = map(sum, zip(*self.members.values(), strict=True))
         return SplitManifest(documents, rows, tokens, self.pieces, self.files, members)
 
@@ -152,9 +166,9 @@ class _SplitWriter:
 
 
 def _epochs(tokens: dict[str, int], weights: dict[str, float]) -> dict[str, float]:
-    """How often each source must be repeated for its weight, if none is left out in part.
+    """How often an epoch of a mixture repeats each source: at least once, so that its tokens match its weight.
 
-    Those of weight 0, which have held-out rows only, are not repeated.
+    Sources of weight 0, which have held-out rows only, are not repeated.
     """
     total = max(tokens[name] / weight for name, weight in weights.items() if weight)
     return {
@@ -190,12 +204,12 @@ class BlockStore:
 
     @property
     def tokenizer_folder(self) -> Path:
-        """The copy of the tokenizer."""
+        """Folder of the copy of the tokenizer."""
         return self.folder / TOKENIZER
 
     @cached_property
     def token_counts(self) -> NDArray[np.int64]:
-        """How often each token `(vocabulary,)` occurs in a sample of the training rows; 0 for special ones."""
+        """`(vocab_size,)` counts of each token in a sample of the training rows; 0 for special tokens."""
         rows, (places, length) = self.rows("train"), COUNTED_SAMPLE
         starts = np.linspace(0, max(0, len(rows) - length), places, dtype=np.int64)
         numbers = np.unique(starts[:, None] + np.arange(min(length, len(rows))))
@@ -205,7 +219,7 @@ class BlockStore:
 
     @property
     def unigram_entropy(self) -> float:
-        """Entropy in nats of the frequencies of the tokens: the loss of a network that knows only those."""
+        """Entropy of the token frequencies in nats: the loss of a model that predicts from these frequencies alone."""
         counts = self.token_counts[self.token_counts > 0]
         frequencies = counts / max(1, counts.sum())
         return float(-(frequencies * np.log(frequencies)).sum())
@@ -215,7 +229,7 @@ class BlockStore:
         return Rows(self.folder, self.manifest, split)
 
     def verify(self) -> None:
-        """Compare every byte with what was written.
+        """Compare the checksums of all files with the manifest.
 
         Raises:
             ElektronError: names the first file that is damaged or missing.
@@ -224,7 +238,7 @@ class BlockStore:
             raise ElektronError(fault)
 
     def faults(self) -> Iterator[str]:
-        """A line for each file that is missing, damaged, or not in the manifest."""
+        """A message for each file that is missing, damaged, or not in the manifest."""
         yield from self._faults()
         known = {self.folder / name for name in self.manifest.file_names}
         known |= {self.tokenizer_folder / name for name in self.manifest.tokenizer_files}
@@ -247,14 +261,14 @@ class BlockStore:
             elif size is not None and (found := path.stat().st_size) != size:
                 yield str(_damaged(path, f"{found:,} bytes long, {size:,} were written"))
             elif checksums and file_sha256(path) != sha256:
-                yield str(_damaged(path, "its checksum does not fit"))
+                yield str(_damaged(path, "its checksum does not match"))
 
 
 class Rows:
     """The rows of one split, read on demand; those of a mixture are repeated according to its weights.
 
-    Files are read, not mapped: reading from a mapped file that has been cut or cannot be read ends
-    the process with a signal instead of an error.
+    Files are read, not memory-mapped: if a mapped file is truncated or cannot be read, the process is
+    ended by a signal instead of an exception.
     """
 
     def __init__(self, folder: Path, manifest: Manifest, split: Split) -> None:
@@ -268,13 +282,13 @@ class Rows:
         self.counts, self.ends = np.array(count), np.cumsum(count)
         self.count = int(self.ends[-1])
         self.batches = [(file, number) for file in manifest.splits[split].files for number in range(len(file.batches))]
-        """File and number within the file of each record batch."""
+        """The file of each record batch, and the index of the batch in that file."""
         self.offsets: dict[str, list[int]] = {}
-        """By file: where the token ids of each record batch begin."""
+        """Byte offsets of the token ids of each record batch, by file name."""
         self.descriptors: dict[str, int] = {}
-        """Of the open files, in the order of opening."""
+        """File descriptors of the open files by file name, oldest first."""
         self.checked: dict[int, tuple[BlockFile, int]] = {}
-        """By record batch that is undamaged: its file and where it begins there."""
+        """File and byte offset of each record batch whose checksum was verified, by number of the record batch."""
 
     def __len__(self) -> int:
         return self.count
@@ -284,10 +298,16 @@ class Rows:
             os.close(descriptor)
 
     def take(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Rows by number, `(len(indices), seq_len)`.
+        """Read rows by index.
+
+        Args:
+            indices: `(n,)` indices in `range(len(self))`.
+
+        Returns:
+            `(n, seq_len)` token ids.
 
         Raises:
-            IndexError: there is no row with such a number.
+            IndexError: an index is out of range.
             ElektronError: a record batch is damaged, or cannot be read.
         """
         if len(indices) and not 0 <= indices.min() <= indices.max() < self.count:
@@ -302,11 +322,11 @@ class Rows:
         return taken.astype(np.int64)
 
     def member_of(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The index of the source in a mixture that each row comes from."""
+        """For each row of `indices`, the index of the source in the mixture that it comes from."""
         return np.searchsorted(self.ends, indices, side="right")
 
     def _stored_rows(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Where rows are stored. The last, incomplete repetition of a source is spread evenly over it."""
+        """Indices of the stored rows. The last, partial repetition of a source takes evenly spaced rows of it."""
         if not self.members:
             return indices
         member = self.member_of(indices)
@@ -317,7 +337,7 @@ class Rows:
         return np.asarray((self.stored_ends - self.stored)[member] + row, np.int64)
 
     def _check(self, number: int) -> tuple[BlockFile, int]:
-        """The file of a record batch and where it begins there, after comparing its checksum."""
+        """Verify the checksum of a record batch; returns its file and byte offset."""
         file, place = self.batches[number]
         path = self.folder / file.name
         if file.name not in self.offsets:
@@ -328,12 +348,12 @@ class Rows:
         self._read(file, batch, begin)
         if _digest_of_ids(batch) != file.batches[place]:
             raise _damaged(path, f"checksum of record batch {place}")
-        refuse_unknown_ids(batch, self.manifest.vocab_size, f"{path}, record batch {place}")
+        check_ids_in_vocabulary(batch, self.manifest.vocab_size, f"{path}, record batch {place}")
         self.checked[number] = file, begin
         return file, begin
 
     def _read(self, file: BlockFile, into: NDArray[Any], offset: int) -> None:
-        """Fill an array with the bytes of a file from an offset on."""
+        """Fill an array with the bytes of a file that begin at an offset."""
         try:
             view, count = memoryview(into.data).cast("B"), 0
             # A call reads at most 2 GiB.
@@ -345,7 +365,7 @@ class Rows:
             raise _damaged(self.folder / file.name, "it has become shorter")
 
     def _descriptor(self, file: BlockFile) -> int:
-        """Open a file, unless it is open."""
+        """The descriptor of a file, opened if necessary; the oldest one is closed if MAX_OPEN files are open."""
         if file.name not in self.descriptors:
             if len(self.descriptors) >= MAX_OPEN:
                 os.close(self.descriptors.pop(next(iter(self.descriptors))))
@@ -353,13 +373,13 @@ class Rows:
         return self.descriptors[file.name]
 
     def _batch_offsets(self, file: BlockFile) -> list[int]:
-        """Where the token ids of each record batch of a file begin."""
+        """Byte offsets of the token ids of each record batch in a file."""
         path = self.folder / file.name
         try:
             size = os.fstat(self._descriptor(file)).st_size
             if size != file.bytes:
                 raise _damaged(path, f"{size:,} bytes long, {file.bytes:,} were written")
-            # Mapped for a moment, since pyarrow tells offsets only as addresses.
+            # The file is mapped only here, since pyarrow gives memory addresses, not file offsets.
             with pa.memory_map(str(path)) as source:
                 first = source.read_buffer(1).address
                 reader = pa.ipc.open_file(source)
@@ -383,7 +403,7 @@ class Rows:
 
 
 def row_schema(manifest: Manifest) -> pa.Schema:
-    """The schema of every file: one column of rows of token ids."""
+    """The Arrow schema of every file: one column of fixed-size lists of token ids."""
     return pa.schema([(COLUMN, pa.list_(pa.from_numpy_dtype(manifest.dtype), manifest.seq_len))])
 
 

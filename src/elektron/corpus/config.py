@@ -1,7 +1,7 @@
 """Configuration of the commands `tokenizer`, `prepare` and `inspect`.
 
 The command line, its help and the reference page are made from these fields and their docstrings.
-Imports must be light: `--help` answers at once.
+Imports must be light, so that `--help` is fast.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ class TokenizerConfig(ValidatedConfig):
     out: Path
     """Folder for the tokenizer."""
     kind: TokenizerKind | None = None
-    """`wordpiece`: as BERT, for words with spaces between them, and Chinese; `bpe`: bytes, as
+    """`wordpiece`: as in BERT, for text with spaces between words, and Chinese; `bpe`: byte-level, as in
     RoBERTa, for code; `unigram`: for scripts without spaces, and proteins (default: the one that
     suits the text)."""
     vocab_size: VocabSize = 30_522
     """Entries in the vocabulary, special tokens included."""
     lowercase: bool = False
-    """Fold case. Accents are kept either way."""
+    """Lowercase the text. This does not remove accents."""
     strip_accents: bool = False
     """Remove accents, as BERT's uncased vocabularies do."""
     min_frequency: Size = 2
-    """Occurrences that a piece of several characters needs to enter the vocabulary."""
+    """Minimum number of occurrences of a piece of several characters in the vocabulary."""
     allow_unknown: bool = False
     """Accept that more than 5 % of the characters of the text become [UNK]."""
     redact: list[RedactKind] | None = None
-    """Kinds of personal data that are left out, as for `prepare`; adds the placeholders, which are a
-    part of `--vocab-size`."""
+    """Kinds of personal data to leave out, as for `prepare`; the placeholders are added to the
+    vocabulary and count towards `--vocab-size`."""
     max_documents: AboveZero[int] | None = None
     """Number of documents to learn from, evenly spread over the corpus (default: all)."""
     text: str | None = None
@@ -62,8 +62,8 @@ class PrepareConfig(ValidatedConfig):
 
     corpus: Positional[list[str]]
     """Files, folders, globs, `hf:NAME[@REVISION][:config][:split]` or `builtin:docs`; with weights
-    a mixture: `enwiki=0.8 zhwiki=0.2`, or a YAML file with a list of these. Of a source with weight 0
-    only the held-out rows are kept: it is evaluated and not trained on."""
+    a mixture: `enwiki=0.8 zhwiki=0.2`, or a YAML file with a list of these. A source with weight 0
+    is only evaluated: only its held-out rows are kept."""
     tokenizer: str
     """Folder or hub name of the tokenizer; NAME@REVISION pins one of the hub."""
     out: Path
@@ -71,14 +71,14 @@ class PrepareConfig(ValidatedConfig):
     seq_len: Annotated[int, Within(least=8, most=1 << 20)] = 128
     """Tokens in a row."""
     packing: Literal["dense", "paper"] = "dense"
-    """`dense`: several documents a row, each under its own attention; `paper`: [CLS] A [SEP] B
-    [SEP] of one document."""
+    """`dense`: several documents per row, which do not attend to each other; `paper`: one document per
+    row, as [CLS] A [SEP] B [SEP]."""
     validation: Fraction = 0.02
     """Fraction of the documents that is held out for evaluation."""
     deduplicate: bool = True
-    """Drop exact copies of a document (takes 16 bytes of memory a document)."""
+    """Drop exact copies of a document (takes 16 bytes of memory per document)."""
     seed: NotNegative[int] = 1
-    """Seed of the lengths that `paper` packing draws, and of what is held out."""
+    """Seed of the choice of held-out documents, and of the random lengths of `paper` packing."""
     allow_unknown: bool = False
     """Accept that more than 5 % of the characters of the text become [UNK]."""
     redact: list[RedactKind] | None = None
@@ -89,7 +89,7 @@ class PrepareConfig(ValidatedConfig):
     engine: Literal["local", "ray"] = "local"
     """`local`: processes of this machine; `ray`: the cluster of RAY_ADDRESS, or one that is started here."""
     workers: Annotated[int, Within(least=1, most=1 << 12)] | None = None
-    """Number of workers (default: one a core). The result does not depend on it, nor on the engine."""
+    """Number of workers (default: one per core). The result does not depend on it, nor on the engine."""
     text: str | None = None
     """Column that holds the text in jsonl, csv, parquet and hub data sets."""
 

@@ -1,8 +1,8 @@
-"""Patterns and checks of the kinds of personal data that `redaction` looks for.
+"""Regular expressions and checks for the kinds of personal data that `redaction` looks for.
 
-A pattern proposes a candidate and a check decides: checksums of python-stdnum, numbering plans of
-phonenumbers, words before it. Every pattern is linear in the length of the text: what it reads is
-bounded, or begins only where the run of characters that it reads begins.
+A pattern finds candidates, and a check accepts or rejects each of them: by a checksum (mostly of python-stdnum),
+by numbering plans (phonenumbers), or by the words before it. All patterns take time linear in the length
+of the text: a repetition is bounded, or can only start where a run of the characters that it matches starts.
 """
 
 from __future__ import annotations
@@ -15,23 +15,24 @@ from itertools import pairwise
 
 Span = tuple[int, int]
 Check = Callable[[re.Match[str]], Span | None]
+"""Takes a candidate; returns the span of the personal data, or None to reject the candidate."""
 
 NATIONAL = {"US": 1, "GB": 44, "DE": 49, "AT": 43, "CH": 41, "FR": 33, "CN": 86}
-"""Where phone numbers without a country code may be from, with that code."""
+"""Regions whose phone numbers are found without a country code, and the country code of each."""
 SHORTEST_NUMBER, MOST_DIGITS = 6, 15
-"""Characters, and digits with the country code (E.164), of a phone number."""
+"""A phone number has more characters than the first, and at most as many digits (E.164) as the second."""
 LONGEST_LOCAL_PART = 64
-"""Characters before the @ (RFC 5321)."""
+"""Maximum number of characters before the @ of an email address (RFC 5321)."""
 CONTEXT = 32
-"""Characters before a number in which a word may say what it is, and around a sample."""
+"""Number of characters before a candidate that are searched for words, and on each side of a displayed sample."""
 
 
 def words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# A pattern begins with characters that are rare in prose, since `re` skips to them fast; what may not
-# stand before them follows, as a lookbehind.
+# A pattern begins with characters that are rare in prose, since `re` skips to them fast. What may not come
+# before these characters is checked after them, by a lookbehind.
 ALONE = r"(?<![A-Za-z0-9].)"
 LATIN = "A-Za-z0-9À-ɏ\u0300-\u036fḀ-ỿ"
 LOCAL_PART = re.compile(rf"[{LATIN}._%+'-]+")
@@ -76,7 +77,7 @@ KEY = re.compile(
 AWS_SECRET = re.compile(
     r"aws_?secret_?(?:access_?)?key[\"' ]{0,2}[=:][\"' ]{0,2}([A-Za-z0-9/+]{40})(?![A-Za-z0-9/+=])", re.IGNORECASE
 )
-# Begins at the check digits.
+# The match begins at the check digits; `_iban` adds the country code before them.
 IBAN = re.compile(r"[0-9](?<=\b[A-Za-z]{2}.)[0-9](?:[ -]?[A-Za-z0-9]{4}){2}", re.ASCII)
 RESIDENT_ID = re.compile(
     rf"[1-8]{ALONE}[0-9]{{5}}(?:19|20)[0-9]{{2}}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])[0-9]{{3}}"
@@ -93,7 +94,7 @@ ISSUERS = re.compile(
 )
 """Prefixes and lengths of Visa, Mastercard, American Express, Diners Club, Discover, JCB, UnionPay."""
 DOUBLED = bytes.maketrans(b"0123456789", bytes((0, 2, 4, 6, 8, 1, 3, 5, 7, 9)))
-"""By digit: the sum of the digits of its double."""
+"""Translation table of the Luhn checksum: from each digit to the digit sum of its double."""
 SSN = re.compile(
     rf"[0-8]{ALONE}(?<![0-9][.-].)(?!(?<=0)00|(?<=6)66)[0-9]{{2}}-(?!00)[0-9]{{2}}-(?!0000)[0-9]{{4}}"
     r"(?![A-Za-z0-9])(?!-[0-9])"
@@ -123,7 +124,7 @@ NETWORK_WORDS = words(
     "connection connected ssh subnet router via src dst allow deny 地址"
 )
 SMALL_OCTETS = 40
-"""Four numbers below this are as likely to be a version or a section."""
+"""If all four numbers are below this, they may be a version or a section number instead of an IP address."""
 PHONE = re.compile(
     r"[+(0-9](?<![A-Za-z0-9_+].)(?<![0-9][.:/].)(?<![0-9a-f]-.)(?:"
     r"(?P<international>(?:(?<=\+)|(?<=0)0)[1-9][0-9 ()./-]{6,24}[0-9])"
@@ -143,7 +144,7 @@ WORD = re.compile("[a-zäöü]+")
 PAIR = re.compile("[0-9]{2}")
 SEPARATORS = str.maketrans("", "", " ()./+-")
 TRUNK = re.compile(r"\(?0[1-9][0-9]{1,4}(?:\) ?| ?[/-] ?| )[0-9][0-9 -]{4,}")
-"""An area code apart from the number."""
+"""A phone number whose area code is separated from the rest."""
 
 
 def _before(match: re.Match[str]) -> str:
@@ -151,7 +152,7 @@ def _before(match: re.Match[str]) -> str:
 
 
 def _has_word(text: str, wanted: frozenset[str]) -> bool:
-    """Whether one of the words is in a text; Chinese ones as a part of it."""
+    """Whether a text contains one of the words; Chinese words are matched as substrings."""
     if not wanted.isdisjoint(WORD.findall(text)):
         return True
     return not text.isascii() and any(word in text for word in wanted if not word.isascii())
@@ -164,7 +165,7 @@ def _url(match: re.Match[str]) -> Span:
 
 def _key(match: re.Match[str]) -> Span | None:
     if match[0][:3] == "sk-":
-        # Random characters, not words joined by hyphens.
+        # A key has a long part of random characters, unlike words joined by hyphens.
         longest = max(re.split("[-_]", match[0]), key=len)
         if len(longest) < 16 or longest.isalpha():
             return None
@@ -186,7 +187,7 @@ def _email(match: re.Match[str]) -> Span | None:
 
 @cache
 def _iban_form(country: str) -> re.Pattern[str] | None:
-    """The pattern of an IBAN, which has a length of its own in each country; None where there is none."""
+    """Pattern of the IBANs of a country, which all have the same length; None if the country has no IBANs."""
     from stdnum import numdb
 
     structure = numdb.get("iban").info(country)[0][1].get("bban")
@@ -214,7 +215,7 @@ def _resident_id(match: re.Match[str]) -> Span | None:
 
 def _card(match: re.Match[str]) -> Span | None:
     whole = match[0]
-    has_fifth_group = match[1] is not None and len(whole) == 23  # which may be the card's code
+    has_fifth_group = match[1] is not None and len(whole) == 23  # the last group may be the security code of the card
     for length in (23, 19) if has_fifth_group else (len(whole),):
         digits = whole[:length].translate(SEPARATORS)
         if ISSUERS.fullmatch(digits) and _luhn(digits.encode()):
@@ -223,7 +224,7 @@ def _card(match: re.Match[str]) -> Span | None:
 
 
 def _luhn(digits: bytes) -> bool:
-    """The checksum of payment cards; that of python-stdnum takes ten times as long."""
+    """Whether the Luhn checksum of a card number is right; python-stdnum takes ten times as long."""
     doubled = digits[-2::-2].translate(DOUBLED)
     return (sum(digits[::-2]) - 48 * len(digits[::-2]) + sum(doubled)) % 10 == 0
 
@@ -237,7 +238,7 @@ def _mac(match: re.Match[str]) -> Span | None:
 def _ipv4(match: re.Match[str]) -> Span | None:
     octets = [int(octet) for octet in match[0].split(".")]
     if octets[0] in (127, 255) or octets[0] > 255 or not any(octets):
-        return None  # no address of anybody
+        return None  # loopback, broadcast, all zeros, or not an address
     before = _before(match)
     if before.rstrip().endswith("==") or _has_word(before, VERSION_WORDS):
         return None
@@ -250,7 +251,7 @@ def _ipv4(match: re.Match[str]) -> Span | None:
 
 
 def _ipv6(match: re.Match[str]) -> Span | None:
-    # Without a longer group and a digit it may be code: `add::add`.
+    # Without a group of three or more characters and a digit it may be code, such as `add::add`.
     if not any(len(group) > 2 for group in match[0].split(":")) or not DIGIT.search(match[0]):
         return None
     try:
@@ -262,9 +263,9 @@ def _ipv6(match: re.Match[str]) -> Span | None:
 
 @cache
 def _national_numbers(code: int, region: str | None = None) -> re.Pattern[str]:
-    """The national numbers of a region, or of all regions with a country code.
+    """Pattern of the national numbers of a region, or of all regions with a country code.
 
-    Compiled from the plans of phonenumbers, whose own parser takes 50 times as long.
+    It is compiled from the numbering plans of phonenumbers, whose own parser takes 50 times as long.
     """
     from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneMetadata
 
@@ -281,29 +282,29 @@ def _national_numbers(code: int, region: str | None = None) -> re.Pattern[str]:
 
 @cache
 def _national_prefix(region: str) -> re.Pattern[str]:
-    """What is dialled before a national number."""
+    """Pattern of the prefix that is dialled before a national number."""
     from phonenumbers import PhoneMetadata
 
     plan = PhoneMetadata.metadata_for_region(region)
-    assert plan is not None  # of a region of NATIONAL
+    assert plan is not None  # all regions of NATIONAL have a plan
     return re.compile(plan.national_prefix_for_parsing or "")
 
 
 def _is_international(digits: str) -> bool:
-    """Whether these digits, a country code first, are a number."""
+    """Whether digits that begin with a country code are a phone number."""
     from phonenumbers import COUNTRY_CODE_TO_REGION_CODE
 
     for length in (1, 2, 3):
         code, rest = int(digits[:length]), digits[length:]
         if code in COUNTRY_CODE_TO_REGION_CODE:
-            # Without the 0 as in +44 (0)20 …; some national numbers begin with one.
+            # Also without a 0 after the country code, as in +44 (0)20 …; some national numbers do begin with 0.
             forms = (rest, rest.removeprefix("0"))
             return any(_national_numbers(code).fullmatch(form) is not None for form in forms)
     return False
 
 
 def _is_national(digits: str, regions: Iterable[str] = NATIONAL) -> bool:
-    """Whether these digits are a number as it is dialled within one of the regions."""
+    """Whether digits are a phone number as it is dialled within one of the regions."""
     for region in regions:
         prefix = _national_prefix(region).match(digits)
         numbers = _national_numbers(NATIONAL[region], region)
@@ -315,12 +316,12 @@ def _is_national(digits: str, regions: Iterable[str] = NATIONAL) -> bool:
 def _phone(match: re.Match[str]) -> Span | None:
     text, form = match[0], match.lastgroup
     before = _before(match)
-    # A group of a longer number, as in `4444 4444 4444 4444`.
+    # The candidate may be a group of a longer number, such as `4444 4444 4444 4444`.
     is_part = before[-1:] == " " and before[-2:-1].isdigit()
     if is_part and form == "bare":
         return None
     if form == "pairs" and {b - a for a, b in pairwise(map(int, PAIR.findall(text)))} == {1}:
-        return None  # days of a calendar
+        return None  # consecutive numbers, such as the days of a calendar
     is_announced = _has_word(before, PHONE_WORDS)
     is_grouped = True
     if form == "international":
@@ -343,7 +344,7 @@ def _phone(match: re.Match[str]) -> Span | None:
             digits = digits[2:]
         if len(digits) <= MOST_DIGITS and is_number(digits):
             return match.start(), match.start() + len(text)
-        # Another number may follow: without the last group.
+        # Try again without the last group, which may belong to another number.
         text = text.rstrip("0123456789").rstrip(" ()./-")
     return None
 
@@ -360,4 +361,4 @@ SEARCHES: dict[str, list[tuple[re.Pattern[str], Check]]] = {
     "ip": [(IPV4, _ipv4), (IPV6, _ipv6)],
     "phone": [(PHONE, _phone)],
 }
-"""By kind, patterns and their checks, in the order of the search: of what one has found, no later one finds a part."""
+"""Patterns and their checks by kind, in search order. Text that one kind has found is hidden from the later ones."""

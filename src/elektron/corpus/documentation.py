@@ -1,9 +1,10 @@
 """`builtin:docs`: English prose that every installation of Elektron already has.
 
-The docstrings of the standard library and of LIBRARIES, read from their source files without
-importing them: some 25 MB that need no download and, labelled with their library, a data set for a
-first fine-tuning. Docstrings of one file resemble each other, so the split is by file; the test
-part is never in the corpus. Which docstrings there are depends on the installed versions.
+It consists of the docstrings of the standard library and of LIBRARIES, which are read from source files
+without importing them: about 25 MB without a download. Labelled with their library, they are also a data
+set for a first fine-tuning. Docstrings of one file resemble each other, so all of them are in the same
+part (train, validation or test); the corpus leaves out the test part. The content depends on the
+installed versions.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ VALIDATION_FRACTION = 0.02
 TEST_FRACTION = 0.08
 
 SHORTEST = 40
-"""Characters; a shorter docstring hardly holds a sentence."""
+"""Minimum number of characters of a docstring; a shorter one hardly contains a sentence."""
 EXCLUDED_FOLDERS = {"test", "tests", "idle_test", "site-packages", "dist-packages"}
 FILES_PER_TASK = 32
 
@@ -53,15 +54,15 @@ class Docstring:
 
 @functools.cache
 def read_docstrings() -> tuple[Docstring, ...]:
-    """All distinct docstrings by library, source file and place in it (25 seconds of one core)."""
+    """All distinct docstrings, in the order of library, source file and position (25 seconds of one core)."""
     files = [
         (library, f"{library}/{path.relative_to(root).as_posix()}", path)
         for library, root in _roots().items()
         for path in sorted(root.rglob("*.py"))
         if EXCLUDED_FOLDERS.isdisjoint(path.relative_to(root).parts)
     ]
-    # Spawned, since forking a process with threads of torch or tokenizers is not safe. Without
-    # garbage collection, a fifth of the time: syntax trees have no cycles.
+    # Workers are spawned, since forking a process that has threads of torch or tokenizers is not safe.
+    # Garbage collection is off to save time: syntax trees have no cycles.
     spawn = multiprocessing.get_context("spawn")
     found: dict[str, Docstring] = {}
     with (
@@ -83,7 +84,7 @@ def training_docstrings() -> Iterator[Docstring]:
 
 
 def labelled(wanted: Part) -> list[tuple[str, str]]:
-    """Docstrings of a part, each with the name of its library."""
+    """Docstrings of a part, each with its library as the label."""
     return [(d.text, d.library) for d in read_docstrings() if part(d.group) == wanted]
 
 
@@ -118,7 +119,7 @@ def _docstrings_of_file(path: Path) -> list[str]:
     """Docstrings in the order of the file; none if this version of Python cannot parse it."""
     try:
         with tokenize.open(path) as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of invalid escapes, for instance
+            warnings.simplefilter("ignore")  # for example about invalid escape sequences
             tree = ast.parse(file.read())
     except (SyntaxError, UnicodeDecodeError, RecursionError):
         return []

@@ -51,12 +51,12 @@ from elektron.io.text import (
 log = logging.getLogger(__name__)
 
 LONGEST_DOCUMENT = 1_000_000
-"""Characters."""
+"""Maximum number of characters of a document; longer documents are split."""
 
 WIKI_DOCUMENT = re.compile(r'<doc id="[^"]*" (?:revid="[^"]*" )?url="[^"]*" title=".*">')
-"""The line before a document in files of WikiExtractor."""
+"""The line before each document in the output of WikiExtractor."""
 MAX_LINES_OF_FIELD = 200
-"""A quotation mark that is not closed within so many lines does not enclose a field."""
+"""A quotation mark that is not closed within this many lines does not enclose a field."""
 BLANK_LINE = re.compile(r"\n[^\S\n]*\n")
 
 
@@ -66,17 +66,17 @@ class Document:
 
     text: str
     group: str = ""
-    """Documents of one group are on the same side of a split; empty: a group of its own."""
+    """Documents of one group are assigned to the same split; if empty, the document is a group of its own."""
     source: str = field(default="", compare=False)
     """The file or data set that it comes from."""
     member: str = field(default="", compare=False)
-    """The source of a mixture that it comes from."""
+    """The source in a mixture that it comes from; empty if the corpus is not a mixture."""
 
 
 class Corpus:
-    """An iterable over the documents of sources, which knows how much has been read so far.
+    """An iterable over the documents of one or more sources; it counts the bytes that have been read.
 
-    Errors in a source are raised when it is reached.
+    An error in the content of a source is raised when the iteration reaches it.
     """
 
     def __init__(self, sources: Sequence[str], text_column: str | None = None) -> None:
@@ -86,30 +86,31 @@ class Corpus:
             ElektronError: a source does not exist or has no files that can be read.
         """
         self.weights = read_weights(sources)
-        """By source of a mixture, their sum is 1; empty if the corpus is not a mixture."""
+        """Weight of each source of a mixture; they sum to 1. Empty if the corpus is not a mixture."""
         self.sources = list(self.weights or sources)
         self.text_column = text_column
         members = [(source, part) for source in self.sources for part in find_files(source)]
         self.parts = [part for _, part in members]
+        """Paths of files, and names of hub data sets and of the built-in corpus."""
         self.members = [source if self.weights else "" for source, _ in members]
-        """The source of each part, where the corpus is a mixture."""
+        """The source in the mixture of each of `parts`; empty strings if the corpus is not a mixture."""
         files = [part for part in self.parts if isinstance(part, Path)]
         if text_column is not None and files and not any(map(has_columns, self.parts)):
-            raise ElektronError(f"--text {text_column}: {', '.join(sources)} is plain text, which has no columns")
+            raise ElektronError(f"--text {text_column!r}: {', '.join(sources)} is plain text, which has no columns")
         self.total_bytes = sum(file.stat().st_size for file in files) if len(files) == len(self.parts) else None
-        """Size of all files on disk, None where a source is not a file."""
+        """Size of all files on disk; None if a source is not a file."""
         self.undecodable: Counter[str] = Counter()
-        """Undecodable bytes by file, so far."""
+        """Number of undecodable bytes by file, so far."""
         self.layouts: Counter[str] = Counter()
-        """How documents are separated in text files, so far."""
+        """Number of text files by how their documents are separated, so far."""
         self._reported = False
-        """Whether what is noteworthy has been logged, in a first pass."""
+        """Whether a first pass is complete; later passes do not repeat its log messages."""
         self._finished_bytes = 0
         self._open_file: IO[bytes] | None = None
 
     @property
     def fingerprint(self) -> str:
-        """A hash of the names and sizes of files, of the names of data sets, or of versions."""
+        """Hash of the names and sizes of files, the names of data sets, and the versions behind the built-in corpus."""
         known: list[Any] = []
         for part in self.parts:
             if isinstance(part, Path):
@@ -124,13 +125,13 @@ class Corpus:
 
     @cached_property
     def commits(self) -> dict[str, str]:
-        """The commit of each data set of the hub, if the hub answers; it is the one that is read."""
+        """The commit of each hub data set, if the hub answers; this commit is the one that is read."""
         hub = [part for part in self.parts if isinstance(part, str) and part.startswith(HUB)]
         return {part: commit for part in hub if (commit := dataset_commit(part)) is not None}
 
     @property
     def bytes_read(self) -> int:
-        """How many of `total_bytes` have been read."""
+        """How many of `total_bytes` have been read so far."""
         return self._finished_bytes + (self._open_file.tell() if self._open_file else 0)
 
     def __iter__(self) -> Iterator[Document]:
@@ -206,10 +207,10 @@ class Corpus:
         return lines
 
     def _texts_of_rows(self, name: Path | str, rows: Iterable[tuple[str, Any]]) -> Iterator[str]:
-        """The text in each row, which comes with its location for messages."""
+        """The text of each row; `rows` are pairs of the location of a row, for error messages, and the row."""
         column = None
         for where, row in rows:
-            if isinstance(row, str):  # of a JSON array
+            if isinstance(row, str):  # an item of a JSON array
                 yield row
                 continue
             column = column or self._column(name, {k: v is None or isinstance(v, str) for k, v in row.items()})
@@ -224,7 +225,7 @@ class Corpus:
                 raise ElektronError(f"{where}: field {column!r} is not text{kind}")
 
     def _table(self, path: Path, chunks: Iterator[str]) -> Iterator[str]:
-        """A table with a header; the delimiter is the one that occurs most often in the header."""
+        """The texts of a table with a header; the delimiter is the one that occurs most often in the header."""
         first = next(chunks, "")
         more = next(chunks, "")
         lines = split_lines(limit_line_length(str(path), chain([first, more], chunks)))
@@ -255,7 +256,7 @@ class Corpus:
                 raise ElektronError(f"{path}, line {number}: {len(row)} columns, the header has {len(names)}{advice}")
 
     def _columnar(self, path: Path, is_arrow: bool) -> Iterator[str]:
-        """Parquet, or the Arrow stream that `datasets` writes."""
+        """The texts of a parquet file, or of an Arrow stream as `datasets` writes it."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -269,13 +270,13 @@ class Corpus:
                     raise ElektronError(f"{path}: column {column!r} is not text, but {kind}")
                 batches = table if is_arrow else table.iter_batches(256, columns=[column])
                 for batch in batches:
-                    # Writers need not have checked that it is UTF-8.
+                    # The file may contain strings that are not valid UTF-8, so they are decoded here.
                     values = batch.column(batch.schema.get_field_index(column))
                     texts = values.cast(pa.large_string()).cast(pa.large_binary())
                     for text in texts.to_pylist():
                         if text is not None:
                             yield text.decode(errors="surrogateescape")
-            except pa.ArrowException as error:
+            except (pa.ArrowException, UnicodeDecodeError) as error:  # the second: of column names
                 kind = "Arrow stream" if is_arrow else "parquet"
                 raise ElektronError(f"{path}: not readable {kind} ({first_line(error)})") from error
 
@@ -300,7 +301,7 @@ class Corpus:
 
     @contextmanager
     def _reading(self, path: Path) -> Iterator[IO[bytes]]:
-        """Open a file; `bytes_read` counts it."""
+        """Open a file; what is read from it counts towards `bytes_read`."""
         with path.open("rb") as file:
             self._open_file = file
             try:
@@ -319,7 +320,7 @@ def has_columns(part: Path | str) -> bool:
 
 
 def _quotes_enclose(beginning: str, delimiter: str, is_cut: bool) -> bool:
-    """Whether quotation marks enclose fields; the beginning of a table may end inside a field."""
+    """Whether quotation marks enclose fields at the beginning of a table, which may end inside a field if `is_cut`."""
     lines = [line + "\n" for line in beginning.split("\n")]
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     row = 0
@@ -333,7 +334,7 @@ def _quotes_enclose(beginning: str, delimiter: str, is_cut: bool) -> bool:
 
 
 def _joined(lines: Iterator[str], separates: Callable[[str], bool]) -> Iterator[str]:
-    """Documents of several lines, with a line between them that `separates` recognises."""
+    """Join lines into documents; a line for which `separates` is true ends a document and is left out."""
     document: list[str] = []
     length = 0
     for line in lines:
@@ -366,7 +367,7 @@ class Sample:
         self._random = random.Random(0)
 
     def add(self, text: str) -> None:
-        """Add a text, which replaces another one at random when the sample is full."""
+        """Add a text; if the sample is full, it may replace another one at random."""
         self._seen += 1
         if len(self.texts) < self.size:
             self.texts.append(text[: self.characters])

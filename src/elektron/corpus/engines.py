@@ -1,9 +1,9 @@
 """Tokenize and pack chunks of documents: in this process, in processes of this machine, or on Ray.
 
-An engine is a context manager that yields a function from chunks to chunks with their rows, in the
-same order. All of them call `Encoder.pack`, a function of the texts of a chunk and its number, so
-that the bytes do not depend on the engine. No engine holds more than a few chunks per worker.
-Errors in a worker are raised here as they were raised there.
+An engine is a context manager that yields a function: it takes chunks and returns each chunk with its
+rows, in the same order. All engines call `Encoder.pack`, whose result depends only on the texts and the
+number of a chunk, so that the rows do not depend on the engine. No engine holds more than a few chunks
+per worker in memory. Exceptions in a worker are raised again in this process.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from tokenizers import Tokenizer
 import elektron
 from elektron.corpus.config import PrepareConfig
 from elektron.corpus.manifest import Manifest, Split
-from elektron.corpus.packing import pack_dense, pack_paper, refuse_unknown_ids
+from elektron.corpus.packing import check_ids_in_vocabulary, pack_dense, pack_paper
 from elektron.corpus.redaction import PLACEHOLDERS, Redactor, library_versions
 from elektron.corpus.unknown import Unknown, UnknownCounter, visible_characters
 from elektron.errors import ElektronError, first_line, requires_extra
 
 CHUNKS_AHEAD_OF_WORKER = 2
 RAY_ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
-"""No telemetry; and `uv run` does not upload the current folder to the cluster."""
+"""Turns off telemetry, and the upload of the current folder to the cluster under `uv run`."""
 SOCKET_FOLDER = "/tmp"
-"""For the files of a Ray cluster started here: the path of a socket must be short."""
+"""Folder for the files of a Ray cluster started here: the path of a socket must be short."""
 SECONDS_TO_ANSWER = 10.0
 RETRIES_ON_RAY = 5
-"""Deaths of workers after which a chunk is given up, since it is likely to be their cause."""
+"""How often a chunk is tried again after its worker has died; the chunk itself is then the likely cause."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Chunk:
     split: Split
     texts: list[str]
     member: str = ""
-    """The source of a mixture that they come from."""
+    """The source in a mixture that they come from; empty if the corpus is not a mixture."""
 
 
 class Packed(NamedTuple):
@@ -67,7 +67,7 @@ class Packed(NamedTuple):
     unknown: Unknown
     """How much of its text became [UNK]."""
     redacted: Counter[str]
-    """Placeholders by kind."""
+    """Number of placeholders by kind."""
 
 
 Engine = Callable[[Iterable[Chunk]], Iterator[tuple[Chunk, Packed]]]
@@ -75,20 +75,20 @@ Engine = Callable[[Iterable[Chunk]], Iterator[tuple[Chunk, Packed]]]
 
 @dataclass(frozen=True)
 class Encoding:
-    """How text becomes rows."""
+    """Settings of an `Encoder`, which are sent to the workers."""
 
     tokenizer: str
     """The tokenizer as JSON, as the `tokenizers` library writes it."""
     manifest: Manifest
-    """Row length, packing and special tokens."""
+    """Gives the row length, the packing and the special tokens."""
     seed: int
     redact: tuple[str, ...] = ()
     """Kinds of personal data that become placeholders."""
 
     def __post_init__(self) -> None:
-        """Raise ElektronError for a special token outside of the vocabulary; worker processes do not run this again."""
+        """Raise ElektronError for a special token outside the vocabulary; unpickling in a worker does not call this."""
         ids, size = np.array(self.manifest.all_special_ids), self.manifest.vocab_size
-        refuse_unknown_ids(ids, size, "a special token of the tokenizer")
+        check_ids_in_vocabulary(ids, size, "a special token of the tokenizer")
 
 
 class Encoder:
@@ -105,13 +105,13 @@ class Encoder:
         self.redactor = Redactor(encoding.redact)
         self.is_special = np.zeros(manifest.vocab_size, dtype=bool)
         self.is_special[manifest.all_special_ids] = True
-        for token in PLACEHOLDERS.values():  # never masked either, but text
+        for token in PLACEHOLDERS.values():  # listed as special, so that they are never masked, but allowed in text
             if (number := self.tokenizer.token_to_id(token)) is not None:
                 self.is_special[number] = False
         self.counter = UnknownCounter(self.tokenizer, manifest.special_ids["unk"])
 
     def pack(self, texts: Sequence[str], chunk: int) -> Packed:
-        """Pack the documents of a chunk; its number seeds random choices."""
+        """Pack the texts of a chunk; `chunk` is its number, which seeds random choices."""
         manifest = self.manifest
         unknown, redacted = Unknown(), Counter[str]()
         if self.encoding.redact:
@@ -135,19 +135,19 @@ class Encoder:
         ids = [encoding.ids for encoding in encodings]
         ends = np.cumsum([len(text) for text in ids])
         flat = np.fromiter(chain.from_iterable(ids), dtype=np.int32, count=int(ends[-1]))
-        refuse_unknown_ids(flat, self.manifest.vocab_size, "from the tokenizer")
+        check_ids_in_vocabulary(flat, self.manifest.vocab_size, "from the tokenizer")
         unknown_id = self.manifest.special_ids["unk"]
         lossy = [text for text, numbers in zip(texts, ids, strict=True) if unknown_id in numbers]
         found = self.counter.count(lossy)
         found.characters = visible_characters(texts)
         unknown.add(found)
-        # Some tokenizers can still spell a special token; in rows it would separate documents.
+        # Some tokenizers can still produce a special token from text; in a row it would separate documents.
         flat[self.is_special[flat]] = unknown_id
         return np.split(flat, ends[:-1])
 
 
 _encoder: Encoder | None = None
-"""Of this worker process."""
+"""The encoder of this worker process."""
 
 
 def start_worker(encoding: Encoding) -> None:
@@ -155,14 +155,14 @@ def start_worker(encoding: Encoding) -> None:
     global _encoder  # noqa: PLW0603
     # There is a process for each core already.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    # The parent is interrupted too, and ends its workers in order.
+    # Ctrl-C interrupts the parent too, which then shuts down its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     _encoder = Encoder(encoding)
 
 
 def _exit_with_parent() -> None:
-    """End with a parent that was killed and could not end its workers."""
+    """Exit when the parent process ends, which cannot shut down its workers if it is killed."""
     multiprocessing.parent_process().join()  # type: ignore[union-attr]  # this is a child
     os._exit(1)
 
@@ -174,10 +174,10 @@ def pack_in_worker(texts: Sequence[str], chunk: int) -> Packed:
 
 
 def pack_on_ray(encoding: Encoding, wanted: str, texts: Sequence[str], chunk: int) -> Packed:
-    """`Encoder.pack` in a process of Ray, which may serve several preparations in succession.
+    """`Encoder.pack` in a Ray worker, which may be reused by later calls of `prepare`.
 
     Raises:
-        ElektronError: the `versions` there are not the wanted ones.
+        ElektronError: the `versions` of the worker are not the `wanted` ones.
     """
     global _encoder  # noqa: PLW0603
     if _encoder is None or _encoder.encoding != encoding:
@@ -190,7 +190,7 @@ def pack_on_ray(encoding: Encoding, wanted: str, texts: Sequence[str], chunk: in
 
 
 def versions(encoding: Encoding) -> str:
-    """The versions that decide, with an encoding, which rows a text becomes."""
+    """The versions of the libraries on which the rows of a text depend."""
     known = f"elektron {elektron.__version__}, tokenizers {tokenizers.__version__}"
     return f"{known}, {library_versions()}" if encoding.redact else known
 
@@ -205,14 +205,14 @@ def engine(config: PrepareConfig, encoding: Encoding) -> AbstractContextManager[
 
 @contextmanager
 def in_this_process(encoding: Encoding) -> Iterator[Engine]:
-    """No other process."""
+    """An engine without other processes."""
     encoder = Encoder(encoding)
     yield lambda chunks: ((chunk, encoder.pack(chunk.texts, chunk.number)) for chunk in chunks)
 
 
 @contextmanager
 def on_this_machine(workers: int, encoding: Encoding) -> Iterator[Engine]:
-    """Spawned processes: forking a process that may have threads of other libraries is not safe."""
+    """An engine of spawned processes: forking a process that may have threads of other libraries is not safe."""
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), start_worker, (encoding,))
 
     def submit(chunk: Chunk) -> Future[Packed]:
@@ -222,7 +222,7 @@ def on_this_machine(workers: int, encoding: Encoding) -> Iterator[Engine]:
         yield _in_order(submit, workers)
     except BrokenProcessPool as error:
         raise ElektronError(
-            "a worker process was ended: if memory is short, try fewer --workers; a script must call "
+            "a worker process died: if memory is short, try fewer --workers; a script must call "
             'this under `if __name__ == "__main__":`'
         ) from error
     finally:
@@ -231,7 +231,7 @@ def on_this_machine(workers: int, encoding: Encoding) -> Iterator[Engine]:
 
 @contextmanager
 def on_ray(workers: int | None, encoding: Encoding) -> Iterator[Engine]:
-    """Tasks of a Ray cluster, at most `workers` at once, or one for each CPU that it has.
+    """An engine of Ray tasks, at most `workers` at once; by default one for each CPU of the cluster.
 
     A task whose worker or machine dies is repeated elsewhere. The cluster is the one of
     RAY_ADDRESS, or one that is started here and ended afterwards.
@@ -242,7 +242,7 @@ def on_ray(workers: int | None, encoding: Encoding) -> Iterator[Engine]:
     from ray.exceptions import RayError, RayTaskError
 
     with ray_cluster(workers or cores()):
-        # A cluster that grows on demand may start with no CPU.
+        # An autoscaling cluster may start with no CPU.
         workers = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
         task = ray.remote(num_cpus=1, max_retries=RETRIES_ON_RAY)(pack_on_ray)
         shared = ray.put(encoding)
@@ -292,8 +292,8 @@ def ray_cluster(workers: int) -> Iterator[None]:
         try:
             try:
                 if address == "local":
-                    # Otherwise Ray stores a token in the home folder, which clusters that are
-                    # started later require too.
+                    # Otherwise Ray writes a token to the home folder, and clusters that are
+                    # started later require it too.
                     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
                     quiet |= {"include_dashboard": False, "_temp_dir": folder}
                     ray.init("local", num_cpus=workers, **quiet)
@@ -316,7 +316,7 @@ def _check_address(address: str) -> None:
 
 
 def _in_order(submit: Callable[[Chunk], Future[Packed]], workers: int) -> Engine:
-    """Submit chunks some way ahead of the results, which are returned in order."""
+    """An engine that submits a few chunks per worker ahead, and returns the results in the order of the chunks."""
 
     def results_of(chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, Packed]]:
         waiting: deque[tuple[Chunk, Future[Packed]]] = deque()
@@ -332,7 +332,7 @@ def _in_order(submit: Callable[[Chunk], Future[Packed]], workers: int) -> Engine
 
 
 def cores() -> int:
-    """Cores that this process may use, also by the limits of a container."""
+    """Number of cores that this process may use, within the limits of its container."""
     from joblib import cpu_count
 
     return int(cpu_count())

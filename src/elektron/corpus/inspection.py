@@ -1,7 +1,7 @@
-"""What is in a corpus, and what looks wrong, before compute is spent on it.
+"""Describe a corpus and report what looks wrong, before compute is spent on it.
 
-One pass reads everything and counts; languages, words and tokens come from a random sample. Each
-figure becomes a finding: fine, worth a look, or wrong, by rules of thumb.
+One pass reads and counts all documents; languages, words and tokens are counted in a random sample. Each
+figure becomes a `Finding` with a verdict by rules of thumb: fine, worth a look, or wrong.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from elektron.corpus.documents import Corpus, Document, Sample
 from elektron.corpus.redaction import NOT_FOUND, PLACEHOLDERS, Redactor, expand_kinds, in_context
 from elektron.corpus.selection import SeenTexts
 from elektron.corpus.tokenizer import load_tokenizer
-from elektron.corpus.unknown import TOO_MUCH, WORTH_SAYING, count_unknown, visible_characters
+from elektron.corpus.unknown import MAX_FRACTION, WARN_FRACTION, count_unknown, visible_characters
 from elektron.corpus.vocabulary import suggest_kind
 from elektron.progress import Progress
 
 Verdict = Literal["fine", "worth a look", "wrong"]
 
 LONG_LINE = 20_000
-"""Characters of a line: longer ones may be minified code, base64, or text without line ends."""
-# Characters of a mean word: longer ones are no words, as in Thai or protein sequences.
+"""Number of characters; a longer line may be minified code, base64, or text without line ends."""
+# If words have more characters on average, the text has no spaces between words, as in Thai or proteins.
 UNSPACED = 20
 DOCUMENTS_AT_ONCE = 1000
 
@@ -53,12 +53,12 @@ class Finding:
     advice: str = ""
     """What it may mean and what to do, if it is not fine."""
     samples: list[str] = field(default_factory=list)
-    """Places in the text, what is private in them partly hidden."""
+    """Excerpts of the text, in which personal data is partly hidden."""
 
 
 @dataclass
 class Lengths:
-    """Counts of lengths, rounded down to two digits, so that memory is bounded."""
+    """Histogram of lengths, which are rounded down to two significant digits so that memory is bounded."""
 
     counts: Counter[int] = field(default_factory=Counter)
     longest: int = 0
@@ -70,7 +70,7 @@ class Lengths:
         self.longest = max(self.longest, length)
 
     def quantile(self, fraction: float) -> int:
-        """The length that this fraction does not exceed."""
+        """The quantile of the rounded lengths; `fraction` 0.5 gives the median."""
         below = 0
         for length, count in sorted(self.counts.items()):
             below += count
@@ -129,7 +129,7 @@ class RedactionCounts:
         self.documents.update({one.kind for one in found})
 
     def findings(self) -> Iterator[Finding]:
-        """One for each kind, and what is not looked for."""
+        """One finding for each kind, and one that says what is not looked for."""
         for kind, count in self.counts.items():
             documents = self.documents[kind]
             yield Finding(
@@ -263,9 +263,9 @@ def _token_findings(sample: list[str], tokenizer: PreTrainedTokenizerBase) -> It
     yield _rated(
         "characters that become [UNK]",
         f"{unknown.fraction:.3%}",
-        unknown.fraction > WORTH_SAYING,
+        unknown.fraction > WARN_FRACTION,
         f"mostly {unknown.cause}",
-        wrong=unknown.fraction > TOO_MUCH,
+        wrong=unknown.fraction > MAX_FRACTION,
     )
 
 
@@ -274,7 +274,7 @@ def _rated(subject: str, value: str, look: bool, advice: str, wrong: bool = Fals
 
 
 def _scripts(characters: Counter[str]) -> Counter[str]:
-    """Letters by script."""
+    """Number of letters by script."""
     found: Counter[str] = Counter()
     patterns = {name: regex.compile(rf"\p{{Script={name}}}") for name in SCRIPTS}
     for character, count in characters.items():
@@ -285,7 +285,7 @@ def _scripts(characters: Counter[str]) -> Counter[str]:
 
 
 def _main(counts: Counter[str]) -> float:
-    """The fraction of the most frequent one."""
+    """The fraction of the total that the largest count has."""
     return max(counts.values(), default=0) / max(1, counts.total())
 
 

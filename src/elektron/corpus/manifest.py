@@ -1,7 +1,7 @@
 """The manifest of a folder of blocks: its contents, how they were made, and checksums.
 
-A manifest that differs from what was written is refused, and so are impossible values under a
-recomputed checksum: all readers of blocks rely on them.
+`Manifest.load` refuses a manifest whose checksum is wrong, and impossible values even if the checksum
+is right, since all readers of blocks rely on these values.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FORMAT = 1
 MAX_EPOCHS = 1e6
 MANIFEST = "manifest.json"
 ROWS_PER_BATCH = 4096
-"""In a record batch; the last one of a split may have fewer."""
+"""Number of rows in a record batch; the last one of a split may have fewer."""
 
 Split = Literal["train", "validation"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -43,7 +43,7 @@ class BlockFile:
 
 
 @dataclass(frozen=True)
-class MemberManifest:
+class SourceManifest:
     """Counts of one source of a mixture, in one split; its rows are stored together."""
 
     documents: int
@@ -54,7 +54,7 @@ class MemberManifest:
 
     @property
     def rows_in_epoch(self) -> int:
-        """Its rows in an epoch of the mixture."""
+        """Number of its rows in an epoch of the mixture, with repetitions."""
         return round(self.rows * self.epochs)
 
 
@@ -69,7 +69,7 @@ class SplitManifest:
     pieces: int
     """Number of [CLS] tokens, one for each document or part of a document in a row."""
     files: list[BlockFile]
-    members: dict[str, MemberManifest] = field(default_factory=dict)
+    members: dict[str, SourceManifest] = field(default_factory=dict)
     """The sources of a mixture, in the order of their rows."""
 
 
@@ -94,9 +94,9 @@ class Manifest:
     unknown: float = 0.0
     """Fraction of the characters of the text that became [UNK]."""
     redacted: dict[str, int] = field(default_factory=dict)
-    """By kind of `--redact`: findings that became placeholders."""
+    """Number of placeholders by kind of `--redact`."""
     not_redacted: str = ""
-    """What `--redact` does not find, in words."""
+    """A description of what `--redact` does not find."""
     splits: dict[str, SplitManifest] = field(default_factory=dict)
     tokenizer_files: dict[str, str] = field(default_factory=dict)
     """SHA-256 of each file in the folder of the tokenizer."""
@@ -114,7 +114,7 @@ class Manifest:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of everything that training depends on, so not of sources and file names."""
+        """SHA-256 of everything that training depends on; sources and file names are not part of it."""
         content = asdict(self)
         for name in (*("corpus", "options", "tokenizer_files", "duplicates", "unknown"), *("redacted", "not_redacted")):
             del content[name]
@@ -133,7 +133,7 @@ class Manifest:
         return digest_of_json(content)
 
     def save(self, path: Path) -> None:
-        """Write the manifest with a checksum of itself."""
+        """Write the manifest with a checksum of its content."""
         path.write_text(sealed(asdict(self)), encoding="utf-8")
 
     @classmethod
@@ -156,7 +156,7 @@ class Manifest:
             raise ElektronError(f"{path}: format {content['format']}, but this version reads {FORMAT}: {again}")
         content.pop("sha256", None)
         if not is_sealed:
-            raise ElektronError(f"{path}: damaged (its checksum does not fit): {again}")
+            raise ElektronError(f"{path}: damaged (its checksum does not match): {again}")
         try:
             manifest: Manifest = from_json(content, cls, "it")
             manifest._check()
@@ -210,7 +210,7 @@ class Manifest:
 
 
 def sealed(content: dict[str, Any]) -> str:
-    """The text of a manifest with a checksum of its content."""
+    """The JSON text of a manifest, with a checksum of its content."""
     content = {"sha256": digest_of_json(content)} | content
     return json.dumps(content, indent=1, ensure_ascii=False)
 

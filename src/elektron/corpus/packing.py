@@ -1,8 +1,8 @@
 """Pack documents of token ids into rows of one length, and compute document, position and segment ids of rows.
 
-Dense packing fills each row with several texts, each as [CLS] text [SEP], and pre-training attends
-within each of them only. Short documents stay whole where possible and are combined until the row
-is full; where no combination fills it, a document is cut, which costs less than padding.
+Dense packing fills each row with several texts, each as [CLS] text [SEP]; in pre-training, tokens attend
+only to tokens of the same text. Short documents stay whole if possible and are combined until the row is
+full. If no combination fills it, a document is cut, which costs less than padding.
 
 Paper packing follows the official ELECTRA code: a row is one stretch of one document, in 90 % of
 rows as two segments, [CLS] A [SEP] B [SEP]. Unlike in that code, what does not fit into a row begins the
@@ -26,16 +26,18 @@ Tokens = NDArray[np.int32]
 TokenIds = Sequence[int] | Tokens
 
 SHORTEST_TEXT = 5
-"""No cut leaves a text of fewer tokens (or, in very short rows, of a quarter of a row)."""
+"""Dense packing never cuts a document into parts of fewer tokens (in very short rows, of less than a quarter of a row).
+Paper packing drops the end of a document if it has fewer tokens."""
 
-# Of the official code, for paper packing: rows of one segment, and rows of a random length.
+# Constants of the official code, for paper packing: the fraction of rows with one segment, the fraction of rows
+# with a random length, and the least such length.
 ONE_SEGMENT = 0.1
 SHORT_ROW = 0.05
 SHORTEST_ROW = 5
 
 
-def refuse_unknown_ids(ids: NDArray[Any], vocab_size: int, what: str) -> None:
-    """Refuse token ids that a vocabulary does not have: a smaller type on disk would wrap them.
+def check_ids_in_vocabulary(ids: NDArray[Any], vocab_size: int, what: str) -> None:
+    """Refuse token ids outside the vocabulary, which could overflow the integer type on disk.
 
     Raises:
         ElektronError: names the id and `what`, which says where it is or what it would cause.
@@ -45,7 +47,7 @@ def refuse_unknown_ids(ids: NDArray[Any], vocab_size: int, what: str) -> None:
     lowest, highest = int(ids.min()), int(ids.max())
     if lowest < 0 or highest >= vocab_size:
         raise ElektronError(
-            f"token id {lowest if lowest < 0 else highest:,} is past the vocabulary's "
+            f"token id {lowest if lowest < 0 else highest:,} is not in the vocabulary of "
             f"{vocab_size:,} entries ({what}): does the tokenizer's numbering have gaps?"
         )
 
@@ -61,7 +63,7 @@ def pack_dense(documents: Sequence[TokenIds], seq_len: int, cls_id: int, sep_id:
         pad_id: id of [PAD], at the end of a row that is not full.
 
     Returns:
-        `(rows, seq_len)`, ordered by the document that begins a row.
+        `(rows, seq_len)`, ordered by the first of the documents in each row.
     """
     room = seq_len - 2
     shortest = min(SHORTEST_TEXT, max(1, room // 4))
@@ -71,7 +73,7 @@ def pack_dense(documents: Sequence[TokenIds], seq_len: int, cls_id: int, sep_id:
         ids = np.asarray(document, dtype=np.int32)
         full_rows, left_over = divmod(len(ids), room)
         if full_rows and 0 < left_over < shortest:
-            # Text moves out of the last full row, so that the remainder is long enough.
+            # The last full row is given up, so that the last part of the document is long enough.
             full_rows -= 1
             cut = len(ids) - shortest
             remainders.add(number, ids[full_rows * room : cut])
@@ -98,7 +100,7 @@ def pack_dense(documents: Sequence[TokenIds], seq_len: int, cls_id: int, sep_id:
 
 
 class _Remainders:
-    """Texts that do not fill a row alone, by length; those of one length in order of addition."""
+    """Texts that do not fill a row alone, by length; texts of one length are a first-in, first-out queue."""
 
     def __init__(self, shortest: int) -> None:
         self.shortest = shortest
@@ -184,7 +186,7 @@ def pack_paper(
         cls_id: id of [CLS], which begins the row.
         sep_id: id of [SEP], which ends each segment.
         pad_id: id of [PAD].
-        generator: draws lengths and segments, by three numbers a row.
+        generator: draws three random numbers per row, for its length and its segments.
 
     Returns:
         `(rows, seq_len)` in the order of the documents.

@@ -1,9 +1,9 @@
 """`elektron prepare`: from a corpus to a folder of blocks, on all cores or on a Ray cluster.
 
-One process reads documents, drops copies, holds some out and gathers the rest in chunks of a fixed
-size; workers tokenize and pack them (see `engines`); the rows are written in the order of the
-chunks. So the bytes do not depend on the workers, and memory does not depend on the size of the
-corpus, except for 16 bytes a document, by which copies are found.
+One process reads documents, drops copies, assigns the rest to splits, and groups them in chunks of a
+limited size; workers tokenize and pack the chunks (see `engines`); the rows are written in the order of
+the chunks. The result therefore does not depend on the number of workers, and memory does not depend on
+the size of the corpus, except for 16 bytes per document to find copies.
 """
 
 from __future__ import annotations
@@ -24,23 +24,26 @@ from elektron.corpus.manifest import MANIFEST, MAX_EPOCHS, SPLITS, Manifest, Spl
 from elektron.corpus.redaction import NOT_FOUND, Redactor, by_kind, expand_kinds
 from elektron.corpus.selection import Selection
 from elektron.corpus.tokenizer import add_placeholders, fingerprint, load_tokenizer, placeholder_ids, special_ids
-from elektron.corpus.unknown import TOO_MUCH, Unknown
+from elektron.corpus.unknown import MAX_FRACTION, Unknown
 from elektron.errors import ElektronError
 from elektron.io.folders import atomic_folder, is_free
 from elektron.progress import Progress
 
 log = logging.getLogger(__name__)
 
-# Documents that are packed together: enough that the last row, which is mostly padding, does not
-# matter, and few enough that some chunks fit into memory.
+# Limits of a chunk, whose documents are packed together: large enough that its last row, which is mostly
+# padding, does not matter, and small enough that several chunks fit into memory.
 DOCUMENTS_IN_CHUNK = 2000
 CHARACTERS_IN_CHUNK = 1_000_000
 DOCUMENTS_AT_ONCE = 1000
-"""Documents among which copies are found at once."""
+"""Number of documents that are compared with the earlier ones in one call."""
 
 
 def prepare(config: PrepareConfig) -> Manifest:
     """Write the blocks of a corpus, unless the same blocks exist already.
+
+    Returns:
+        The manifest of the blocks.
 
     Raises:
         ElektronError: the corpus or the tokenizer cannot be used, there is too little text, or
@@ -51,7 +54,7 @@ def prepare(config: PrepareConfig) -> Manifest:
     name = ", ".join(config.corpus)
     tokenizer = load_tokenizer(config.tokenizer)
     kinds = expand_kinds(config.redact)
-    Redactor(kinds)  # its libraries are there
+    Redactor(kinds)  # raises an error at once if a library is missing
     if kinds and (added := add_placeholders(tokenizer)):
         log.info(
             "%s: its copy in the blocks gets %d placeholders, %s; a vocabulary learned from the same "
@@ -96,8 +99,8 @@ def prepare(config: PrepareConfig) -> Manifest:
                 writer.write(chunk.split, packed.rows, len(chunk.texts), chunk.member)
                 unknown.add(packed.unknown)
                 redacted.update(packed.redacted)
-                if documents == 0 and unknown.fraction > TOO_MUCH and not config.allow_unknown:
-                    unknown.check(name, allow=False)  # before all of it has been read
+                if documents == 0 and unknown.fraction > MAX_FRACTION and not config.allow_unknown:
+                    unknown.check(name, allow=False)  # after the first chunk already
                 documents += len(chunk.texts)
                 done = documents if total is None else corpus.bytes_read
                 progress.update(done, f"{documents:,} documents")
@@ -109,7 +112,7 @@ def prepare(config: PrepareConfig) -> Manifest:
 
 
 def _existing_blocks(out: Path, plan: Manifest) -> Manifest:
-    """The manifest of existing blocks, if they are undamaged and those of the plan."""
+    """The manifest of existing blocks; raises ElektronError if they are damaged or differ from the plan."""
     if not (out / MANIFEST).is_file():
         raise ElektronError(f"{out} exists and holds no blocks: choose another --out")
     store = BlockStore.open(out)
@@ -120,7 +123,7 @@ def _existing_blocks(out: Path, plan: Manifest) -> Manifest:
     }
     for name in (plan.options.keys() | {"weights"}) - {"corpus", "commits"}:
         settings[name] = (there.options.get(name), plan.options.get(name))
-    # A commit that the hub did not tell, then or now, is taken to be the same.
+    # If the hub did not answer, then or now, the commit is assumed to be the same.
     commits = there.options.get("commits", {})
     for source, commit in plan.options.get("commits", {}).items():
         settings[f"{source} at commit"] = (commits.get(source, commit), commit)
@@ -135,9 +138,9 @@ def _existing_blocks(out: Path, plan: Manifest) -> Manifest:
 
 
 def _chunks(corpus: Corpus, selection: Selection) -> Iterator[Chunk]:
-    """Chunks in an order that depends on the corpus alone; none has documents of two members.
+    """Group the selected documents in chunks, each of one split and one member of a mixture.
 
-    Of members with weight 0 there are held-out documents only.
+    The chunks do not depend on the engine. Training documents of members with weight 0 are left out.
     """
     waiting: dict[Split, list[str]] = {split: [] for split in SPLITS}
     characters = dict.fromkeys(SPLITS, 0)
@@ -165,7 +168,7 @@ def _chunks(corpus: Corpus, selection: Selection) -> Iterator[Chunk]:
 
 
 def _refuse_too_little(name: str, held_out: float, manifest: Manifest) -> None:
-    """Raise ElektronError where there is nothing to train or to evaluate on."""
+    """Raise ElektronError if there is nothing to train on or to evaluate on."""
     train, validation = (manifest.splits[split] for split in SPLITS)
     if held_out and train.documents + validation.documents == 1:
         raise ElektronError(f"{name}: one document only, which cannot be split: give more documents, or --validation 0")

@@ -1,6 +1,6 @@
 """Find personal data and secrets with a recognisable form, and replace them with placeholder tokens.
 
-`detectors` has the forms. What has none is not found: see NOT_FOUND.
+The patterns are in `detectors`. Data without a recognisable form is not found, see NOT_FOUND.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from elektron.corpus.detectors import CONTEXT, SEARCHES, Check, Span
 from elektron.errors import requires_extra
 
 PLACEHOLDERS = {kind: f"[{kind.upper()}]" for kind in SEARCHES} | {"url": "[CREDENTIALS]"}
-"""By kind, in the order of the search."""
+"""Placeholder tokens by kind, in search order."""
 NOT_FOUND = (
     "names, addresses, dates of birth, account and document numbers without a checksum, passwords "
     "outside URLs, and whatever is written out in words are not found"
 )
 LIBRARIES = {"iban": "stdnum", "resident_id": "stdnum", "phone": "phonenumbers"}
-"""By kind, the module of the extra `privacy` that it needs."""
+"""The module of the extra `privacy` that a kind needs, by kind."""
 FILLER = "\ue000"
-"""Overwrites what has been found; no pattern matches it."""
+"""Character that overwrites findings during a search; no pattern matches it."""
 SHOWN = 60
-"""Characters of a sample."""
+"""Maximum number of characters of a finding that is shown."""
 
 
 TYPOGRAPHIC = (("\u00a0", " "), ("\u202f", " "), ("\u2011", "-"))
-"""No-break spaces and hyphens of text from HTML and PDF, and the plain characters that the patterns know."""
+"""No-break spaces and hyphens, as in text from HTML and PDF, and the plain characters that the patterns expect."""
 
 
 class Found(NamedTuple):
@@ -44,17 +44,17 @@ class Found(NamedTuple):
 
 
 class Redactor:
-    """Finds and replaces the chosen kinds; the same for a text wherever it runs."""
+    """Finds and replaces personal data of the chosen kinds; the result depends on the text alone."""
 
     def __init__(self, kinds: Sequence[str]) -> None:
-        """`kinds` as from `expand_kinds`."""
+        """`kinds` are as `expand_kinds` returns them."""
         with requires_extra("privacy", "--redact"):
             for kind in LIBRARIES.keys() & set(kinds):
                 import_module(LIBRARIES[kind])
         self.searches = [(kind, *search) for kind in kinds for search in SEARCHES[kind]]
 
     def find(self, text: str) -> list[Found]:
-        """What there is of the kinds, in the order of the text; no two overlap."""
+        """The findings in the order of the text; they do not overlap."""
         for typographic, plain in TYPOGRAPHIC:
             text = text.replace(typographic, plain)
         found: list[Found] = []
@@ -73,13 +73,13 @@ class Redactor:
 
 
 def expand_kinds(kinds: Iterable[RedactKind] | None) -> list[str]:
-    """Each kind once, in the order of the search; `all` stands for all of them."""
+    """Each kind once, in search order; `all` stands for all of them."""
     wanted = set(kinds or ())
     return [kind for kind in PLACEHOLDERS if kind in wanted or "all" in wanted]
 
 
 def replaced(text: str, found: Sequence[Found], by: Callable[[Found], str]) -> str:
-    """The text with each finding replaced; they are in order and do not overlap."""
+    """Replace each finding by `by(finding)`; `found` must be in order and must not overlap."""
     pieces, end = [], 0
     for one in found:
         pieces += [text[end : one.start], by(one)]
@@ -88,19 +88,19 @@ def replaced(text: str, found: Sequence[Found], by: Callable[[Found], str]) -> s
 
 
 def by_kind(counts: Mapping[str, int]) -> str:
-    """`3 email, 1 phone`, with the kinds that were looked for and do not occur."""
+    """Counts as text, such as `3 email, 1 phone`; kinds with a count of 0 are included."""
     return ", ".join(f"{count:,} {kind}" for kind, count in counts.items())
 
 
 def hidden(text: str) -> str:
-    """A finding with its form but not its content, to be shown to a person."""
+    """A finding with most of its letters and digits masked, to be shown to a person."""
     kept = min(3, len(text) // 4)
     short = " ".join(text.split())[:SHOWN]
     return short[:kept] + re.sub(r"\w", "•", short[kept:])
 
 
 def in_context(text: str, found: Sequence[Found], index: int) -> str:
-    """A finding, partly hidden, between the characters around it up to the next finding."""
+    """A finding, partly hidden, with up to CONTEXT characters on each side but no part of another finding."""
     one = found[index]
     before = found[index - 1].end if index else 0
     after = found[index + 1].start if index + 1 < len(found) else len(text)
@@ -110,18 +110,18 @@ def in_context(text: str, found: Sequence[Found], index: int) -> str:
 
 
 def library_versions() -> str:
-    """The versions on which the findings depend, where they are installed."""
+    """The versions of the installed libraries on which the findings depend."""
     distributions = {"stdnum": "python-stdnum", "phonenumbers": "phonenumbers"}
     there = [name for module, name in distributions.items() if find_spec(module)]
     return ", ".join(f"{name} {version(name)}" for name in there)
 
 
 def _spans(text: str, pattern: re.Pattern[str], check: Check) -> Iterator[Span]:
-    """The candidates that pass the check; after one that does not, the search goes on inside it."""
+    """The spans that the check accepts; after a rejected candidate, the search continues one character further."""
     position = end = 0
     while match := pattern.search(text, position):
         span = check(match)
-        if span is not None and span[0] >= end:  # a check may look back
+        if span is not None and span[0] >= end:  # a check may extend the match to the left
             yield span
             end = span[1]
         position = match.start() + 1 if span is None else span[1]

@@ -1,4 +1,4 @@
-"""Drop exact copies of documents and hold some out, by hashes of their text."""
+"""Drop exact copies of documents and assign the rest to splits, by hashes of their text."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ DIGEST_BYTES = 16
 class SeenTexts:
     """A set of texts that stores 16 bytes for each (a Python set takes about 100).
 
-    The digests are in sorted arrays, each more than twice as long as the next, so that a few binary
-    searches find one. Among 10¹² texts, the probability that two share a digest is 10⁻¹⁵.
+    The digests are in sorted arrays, each more than twice as long as the next, so that a lookup takes a few
+    binary searches. Among 10¹² texts, the probability that two share a digest is 10⁻¹⁵.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class SeenTexts:
 
 
 class Selection:
-    """Assigns documents to splits, without copies of earlier ones."""
+    """Drops copies of earlier documents, and assigns the other documents to splits."""
 
     def __init__(self, validation: float, seed: int, deduplicate: bool) -> None:
         self.validation = validation
@@ -59,14 +59,14 @@ class Selection:
         self.first_held_out: float | None = None
 
     def select(self, documents: Sequence[Document]) -> Iterator[tuple[Split, Document]]:
-        """Split of each of the next documents that is not a copy, and it."""
+        """Yield `(split, document)` for each of the next documents that is not a copy of an earlier one."""
         if self.seen is not None:
             new = self.seen.add([document.text for document in documents])
             self.duplicates += len(documents) - int(new.sum())
             documents = [d for d, is_new in zip(documents, new, strict=True) if is_new]
         draws = [self._draw(document) for document in documents]
         if self.first_held_out is None and draws:
-            # In a small corpus no draw may be below the fraction: then the lowest one is held out.
+            # The lowest draw of the first call is always held out: in a small corpus no draw may be below the fraction.
             self.first_held_out = min(draws) if self.validation else -1.0
         for document, draw in zip(documents, draws, strict=True):
             held_out = draw < self.validation or draw == self.first_held_out

@@ -1,4 +1,4 @@
-"""The files of a corpus: those of folders and globs, each once."""
+"""Find the files of a corpus in folders and globs, and parse the weights of a mixture."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 BUILTIN = "builtin:docs"
 ARROW_SUFFIXES = {".arrow"}
-"""Written by `save_to_disk` of `datasets`."""
+"""Files that `save_to_disk` of `datasets` writes."""
 WIKIEXTRACTOR = re.compile(r"wiki_\d{2,}")
 """Names of the files that WikiExtractor writes, without a suffix."""
 MAX_LISTED = 3
@@ -32,10 +32,10 @@ def read_weights(sources: Sequence[str]) -> dict[str, float]:
     """The sources of a mixture and their weights, which sum to 1; empty if there are no weights.
 
     Args:
-        sources: `SOURCE=WEIGHT` each, or one YAML file with a mapping or a list of these.
+        sources: each `SOURCE=WEIGHT`, or one YAML file with a mapping or a list of these.
 
     Raises:
-        ElektronError: only some sources have weights, a weight is not a number from 0 on, or all are 0.
+        ElektronError: only some sources have weights, a weight is negative or not finite, or all are 0.
     """
     name = ", ".join(sources)
     from_yaml = len(sources) == 1 and Path(sources[0]).suffix in (".yaml", ".yml")
@@ -81,7 +81,7 @@ def find_files(source: str) -> Sequence[Path | str]:
     """The files of a source; `hf:…` and `builtin:docs` are returned as they are.
 
     Raises:
-        ElektronError: there are none, or a folder cannot be read.
+        ElektronError: there are no such files, or a folder cannot be read.
     """
     path = Path(source)
     try:
@@ -113,7 +113,7 @@ def find_files(source: str) -> Sequence[Path | str]:
 
 
 def _matches(pattern: Path) -> Iterator[Path]:
-    """Paths that match a glob. Unlike `glob`, `**` follows links without running in circles."""
+    """Paths that match a glob. Unlike in `glob`, `**` follows symbolic links and visits each folder only once."""
     parts = pattern.parts
     first = parts.index("**") if "**" in parts else len(parts)
     for found in glob.iglob(str(Path(*parts[:first]))):  # noqa: PTH207 (absolute patterns too)
@@ -135,7 +135,7 @@ def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Everything but folders, at any depth, without hidden names; each folder once despite links."""
+    """All files at any depth except hidden ones and metadata of data sets; follows links, visits each folder once."""
 
     def fail(error: OSError) -> None:
         raise error
@@ -161,7 +161,7 @@ def _is_known(path: Path) -> bool:
 
 
 def _unique_files(source: str, paths: Iterable[Path]) -> list[Path]:
-    """The regular files among these, sorted, each once however many links lead to it."""
+    """The regular files among these paths, sorted, each once even if several symbolic links lead to it."""
     by_target: dict[Path, Path] = {}
     skipped = []
     for path in sorted(paths, key=lambda path: (path.is_symlink(), len(path.parts), path)):

@@ -93,7 +93,7 @@ def train_tokenizer(config: TokenizerConfig) -> PreTrainedTokenizerBase:
 
 
 def train_tokenizer_on(texts: Sequence[str], vocab_size: int, lowercase: bool = False) -> PreTrainedTokenizerBase:
-    """A tokenizer of the suggested kind for these texts, with at most `vocab_size` entries."""
+    """Train a tokenizer of the suggested kind on these texts, with at most `vocab_size` entries."""
     config = TokenizerConfig(corpus=[], out=Path(), vocab_size=vocab_size, lowercase=lowercase)
     kind, _ = suggest_kind(texts)
     return _wrapped(train_backend_tokenizer(kind, config, lambda _: iter(texts)))
@@ -128,9 +128,10 @@ def load_tokenizer(name: str, needed: Sequence[str] = NEEDED) -> PreTrainedToken
 
 
 def add_placeholders(tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """Add the placeholders of `--redact` that a tokenizer lacks, whatever the kinds; returns these.
+    """Add the placeholders of all kinds of `--redact` that a tokenizer lacks; returns the added ones.
 
-    They are no special tokens, which `prepare` reads as ordinary text, and which decoding may leave out.
+    They are not special tokens: `prepare` reads the text of a special token as ordinary words, and decoding may skip
+    special tokens.
     """
     added = tokenizer.get_added_vocab()
     missing = [token for token in PLACEHOLDERS.values() if token not in added]
@@ -152,7 +153,7 @@ def special_ids(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
 def fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     """SHA-256 of everything that the token ids of a text depend on.
 
-    It is the same after saving and loading, and whatever truncation or padding was used last.
+    It does not change by saving and loading, and does not depend on truncation or padding.
     """
     content = json.loads(tokenizer.backend_tokenizer.to_str())
     del content["truncation"], content["padding"]
@@ -161,7 +162,7 @@ def fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def _wrapped(tokenizer: Tokenizer) -> PreTrainedTokenizerBase:
-    """A tokenizer of transformers, which AutoTokenizer loads from `tokenizer.json` alone."""
+    """Wrap it for transformers; AutoTokenizer can load the result from `tokenizer.json` alone."""
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         model_max_length=MODEL_MAX_LENGTH,
@@ -189,7 +190,7 @@ def _refuse_another(out: Path, made_from: dict[str, Any]) -> None:
 
 
 def _warn_of_capitals(name: str, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Warn where text is lowercased although the vocabulary has capitals."""
+    """Warn if text is lowercased although the vocabulary has capitals."""
     normalizer = tokenizer.backend_tokenizer.normalizer
     if normalizer is None or normalizer.normalize_str("A") != "a":
         return
@@ -204,12 +205,12 @@ def _warn_of_capitals(name: str, tokenizer: PreTrainedTokenizerBase) -> None:
 
 
 def _texts(corpus: Corpus, redactor: Redactor, selected: int, total: int, title: str) -> Iterator[str]:
-    """The texts of `selected` out of each `total` documents, evenly spread, without what is redacted."""
+    """The texts of `selected` out of `total` documents, evenly spread, with the findings of `redactor` left out."""
     unit = "documents" if corpus.total_bytes is None else "bytes"
     with Progress(title, corpus.total_bytes, unit) as progress:
         for number, document in enumerate(corpus):
             if number * selected % total < selected:
                 text = document.text
-                # The placeholders are added afterwards and are no text to learn from.
+                # A space and not a placeholder: placeholders are added afterwards as whole tokens.
                 yield replaced(text, redactor.find(text), lambda _: " ")
             progress.update(number + 1 if corpus.total_bytes is None else corpus.bytes_read)

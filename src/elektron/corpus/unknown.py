@@ -23,9 +23,9 @@ if TYPE_CHECKING:  # not imported by worker processes of `prepare`
 
 log = logging.getLogger(__name__)
 
-WORTH_SAYING, TOO_MUCH = 1e-3, 0.05
-"""Fractions of lost characters that are reported, and that are refused."""
-GO_ON = "to go on regardless, give --allow-unknown true"
+WARN_FRACTION, MAX_FRACTION = 1e-3, 0.05
+"""Fractions of lost characters above which a warning is logged, and above which the text is refused."""
+ALLOW_ADVICE = "to go on regardless, give --allow-unknown true"
 
 
 LONG_WORDS = "words longer than the tokenizer's max_input_chars_per_word"
@@ -46,9 +46,9 @@ CHANGES: dict[str, Callable[[str], str]] = {
     COMPOSED: partial(unicodedata.normalize, "NFC"),
     CAPITALS: str.lower,
 }
-"""Causes of a loss that does not occur if the text is changed so."""
+"""Changes of a word by cause: if the changed word has no [UNK], this is the cause."""
 EXPLAINED_WORDS = 500
-"""The cause is determined for the most frequent lost words."""
+"""The cause is determined for this many of the most frequent lost words."""
 SHOWN_CHARACTERS = 12
 SHOWN_WORD = 20
 SAMPLED_TEXTS = 2000
@@ -96,30 +96,30 @@ class Unknown:
 
     @property
     def message(self) -> str:
-        """What is lost and why; nothing where it is not worth saying."""
-        if self.fraction <= WORTH_SAYING:
+        """How much is lost and why; empty if it is at most WARN_FRACTION."""
+        if self.fraction <= WARN_FRACTION:
             return ""
         return f"{self.fraction:.1%} of the characters become [UNK], mostly {self.cause}"
 
     def check(self, name: str, allow: bool) -> None:
-        """Warn of lost text, or refuse it.
+        """Warn of lost text, or raise an error if too much is lost.
 
         Args:
             name: the file, corpus or model, for the message.
-            allow: warn however much is lost.
+            allow: only warn, however much is lost.
 
         Raises:
             ElektronError: too much is lost.
         """
         if not (message := self.message):
             return
-        if self.fraction > TOO_MUCH and not allow:
-            raise ElektronError(f"{name}: {message}; {GO_ON}")
+        if self.fraction > MAX_FRACTION and not allow:
+            raise ElektronError(f"{name}: {message}; {ALLOW_ADVICE}")
         log.warning("%s: %s", name, message)
 
 
 class UnknownCounter:
-    """Counts the characters of texts that a tokenizer loses."""
+    """Counts the characters of texts that a tokenizer replaces by [UNK]."""
 
     def __init__(self, tokenizer: Tokenizer, unknown_id: int) -> None:
         self.tokenizer = Tokenizer.from_str(tokenizer.to_str())
@@ -176,7 +176,7 @@ class UnknownCounter:
 
 
 def visible_characters(texts: Sequence[str]) -> int:
-    """Characters except white space."""
+    """Number of characters except white space."""
     return sum(len("".join(text.split())) for text in texts)
 
 

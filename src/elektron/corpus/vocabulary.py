@@ -1,6 +1,6 @@
-"""Train tokenizers of three kinds: WordPiece, BPE and Unigram. The same texts give the same bytes.
+"""Train tokenizers of three kinds: WordPiece, BPE and Unigram. Training is deterministic.
 
-WordPiece has the rules of BERT: punctuation and Chinese characters are words, and words are split
+WordPiece follows the rules of BERT: punctuation marks and Chinese characters are words, and words are split
 into the longest pieces of the vocabulary. Unlike BERT's, it composes characters (NFC) and splits
 words of more than LONGEST_WORD characters, which would become [UNK].
 
@@ -8,9 +8,9 @@ BPE works on bytes, as in RoBERTa and ModernBERT, so that nothing becomes [UNK] 
 indentation are kept.
 
 Unigram (Kudo, 2018) picks the most probable of all segmentations, which suits scripts without
-spaces, and proteins. The trainer of `tokenizers` gives other probabilities in each run, so they are estimated
-here: pieces of a BPE twice as large are counted in the most probable segmentation and the rarest
-are dropped, until the vocabulary has its size.
+spaces, and proteins. The trainer of `tokenizers` gives different probabilities in each run, so they are estimated
+here: starting from the pieces of a BPE twice as large, the pieces in the most probable segmentation are
+counted and the rarest are dropped, until the vocabulary has its size.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ LONG_WORD = regex.compile(rf"[[\w\p{{M}}]--\p{{Han}}]{{{LONGEST_WORD + 1},}}", r
 INDENTED = regex.compile(r"\n(?:\t|  )[\t ]*\S")
 
 Texts = Callable[[str], Iterator[str]]
-"""Iterates over the texts from the beginning, with a title for the progress bar."""
+"""Takes a title for the progress bar, and returns an iterator over all texts from the beginning."""
 
 
 def suggest_kind(texts: Sequence[str]) -> tuple[TokenizerKind, str]:
@@ -85,8 +85,8 @@ def train_backend_tokenizer(kind: TokenizerKind, config: TokenizerConfig, texts:
     """Train a tokenizer of the `tokenizers` library.
 
     Args:
-        kind: how words are split.
-        config: vocabulary size, folding of case and accents, and minimum frequency.
+        kind: the kind of tokenizer.
+        config: gives the vocabulary size, the treatment of case and accents, and the minimum frequency.
         texts: the texts, which are read several times.
 
     Returns:
@@ -102,7 +102,7 @@ def train_backend_tokenizer(kind: TokenizerKind, config: TokenizerConfig, texts:
 
 
 def readable(piece: str, tokenizer: Tokenizer) -> str:
-    """A piece as text, with a space before it where it begins a word."""
+    """A piece as text, with a space before it if it begins a word."""
     if not isinstance(tokenizer.model, BPE | Unigram):
         is_inside = piece.startswith(CONTINUATION)
         return piece.removeprefix(CONTINUATION) if is_inside else f" {piece}"
@@ -112,7 +112,7 @@ def readable(piece: str, tokenizer: Tokenizer) -> str:
 
 
 def in_wordpiece_form(piece: str, tokenizer: Tokenizer) -> str:
-    """A piece of any kind as WordPiece writes it: `##ing` where it continues a word."""
+    """A piece of any kind as WordPiece writes it, such as `##ing` if it continues a word."""
     text = readable(piece, tokenizer)
     return text[1:] if text.startswith(" ") else CONTINUATION + text
 
@@ -130,8 +130,8 @@ def _train_wordpiece(config: TokenizerConfig, texts: Texts) -> Tokenizer:
         return [character, CONTINUATION + character] if len(inside_a_word) == 1 else [character]
 
     characters = _alphabet(_count_characters(trained, texts), config, pieces)
-    # The trainer numbers the characters in another order in each run, and ties between pieces are
-    # broken by number. Special tokens are numbered in the order in which they are given.
+    # The trainer numbers the characters in a different order in each run, and breaks ties between pieces by
+    # number. It numbers special tokens in the given order, so the characters are passed as special tokens.
     alphabet = sorted((piece for c in characters for piece in pieces(c)), key=lambda piece: (len(piece) > 1, piece))
     trainer = WordPieceTrainer(
         vocab_size=config.vocab_size,
@@ -176,7 +176,7 @@ def _train_unigram(config: TokenizerConfig, texts: Texts) -> Tokenizer:
         [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(replacement=SPACE), pre_tokenizers.Punctuation()]
     )
     counts = _count_characters(tokenizer, texts)
-    counts[SPACE] = counts.total()  # needed whatever the text
+    counts[SPACE] = counts.total()  # needed for any text
     characters = _alphabet(counts, config, lambda character: [character])
     room = config.vocab_size - len(SPECIAL_TOKENS)
     trainer = BpeTrainer(
@@ -231,7 +231,7 @@ def _with_pairs(tokenizer: Tokenizer, *before: processors.PostProcessor) -> Toke
 
 
 def _count_characters(tokenizer: Tokenizer, texts: Texts) -> Counter[str]:
-    """Characters except white space, after normalization; printable ASCII at least 0 times."""
+    """Counts of characters except white space, after normalization; has all printable ASCII, if with a count of 0."""
     counts: Counter[str] = Counter()
     for text in texts("counting characters"):
         counts.update(tokenizer.normalizer.normalize_str(text))
@@ -241,7 +241,7 @@ def _count_characters(tokenizer: Tokenizer, texts: Texts) -> Counter[str]:
 
 
 def _alphabet(counts: Counter[str], config: TokenizerConfig, pieces: Callable[[str], list[str]]) -> list[str]:
-    """The characters that get pieces, sorted: printable ASCII if there is room, then by frequency."""
+    """The characters that get pieces, sorted: printable ASCII if there is room, then the most frequent ones."""
     room = config.vocab_size - len(SPECIAL_TOKENS)
     spare = max(ALPHABET * room, min(SMALL_ALPHABET, room / 2))
     left = total = counts.total()

@@ -1,1 +1,1 @@
-"""What a pre-training will cost, before it."""
+"""Estimates of what a pre-training run will cost."""

@@ -22,8 +22,8 @@ class EstimateConfig(PretrainConfig):
     target: Literal["cpu", "gpu"] | None = None
     """Kind of device whose memory is counted (default: this machine's)."""
     memory_per_device: str | None = None
-    """Memory of a device, such as 16GB or 80GiB: whether the run fits."""
+    """Memory of a device, such as 16GB or 80GiB, to tell whether the run fits into it."""
     throughput: AboveZero[float] | None = None
     """Tokens a second on one device, to estimate the time."""
     probe: bool = False
-    """Measure tokens a second and memory here, in about half a minute."""
+    """Measure speed and memory on this machine, which takes about half a minute."""

@@ -1,8 +1,8 @@
 """`elektron estimate`: what a pre-training run will cost.
 
-Nothing is trained. The networks are built without memory (on torch's `meta` device), the run's steps are counted by
-kind, their FLOPs by `Objective.step_flops`, and the memory of a step on fake tensors (`step.py`). Time needs a speed,
-given or measured. Unknown values are None, and the table names the option that would determine them.
+Nothing is trained. The networks are built on torch's `meta` device, the run's steps are counted by kind, their FLOPs by
+`Objective.step_flops`, and the memory of a step on fake tensors (`step.py`). Time is estimated from a speed that is
+given or measured. Unknown values are None, and the table names the options that would determine them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from elektron.terminal import echo
 HEADROOM = 0.1
 """Fraction of a device's memory that is left free, for the driver and fragmentation."""
 COUNTED_STEPS = 10_000
-"""Longer runs are counted by so many of their steps."""
+"""Of longer runs, about this number of steps are sampled to count the kinds of steps."""
 SPECIAL_IDS = {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4}
 """Ids of special tokens where there is no tokenizer yet."""
 
@@ -69,7 +69,7 @@ class Disk:
         return self.checkpoints and self.checkpoint * self.checkpoints + self.models
 
     def as_json(self) -> dict[str, Any]:
-        """With the total."""
+        """The fields and the total."""
         return vars(self) | {"total": self.total}
 
 
@@ -79,7 +79,7 @@ class Estimate:
 
     parameters: dict[str, int]  # as exported, and in total, with shared ones counted once
     length: Length
-    rows_at_once: int  # that pass through the networks of one device
+    rows_at_once: int  # rows that pass through the networks of one device at once
     memory: DeviceMemory
     fits: bool | None  # None where the memory of a device is not given
     disk: Disk
@@ -99,7 +99,7 @@ def estimate(config: EstimateConfig) -> Estimate:
 
 
 class Estimator:
-    """A configured run whose networks have sizes but no data.
+    """Computes the estimate of a configured run.
 
     Raises:
         ElektronError: impossible settings.
@@ -109,7 +109,7 @@ class Estimator:
         if config.data is not None and (config.vocab_size or config.seq_len):
             raise ElektronError("--vocab-size and --seq-len follow from the blocks: leave them out")
         if config.throughput is not None and config.probe:
-            raise ElektronError("--throughput and --probe exclude one another")
+            raise ElektronError("--throughput and --probe cannot be used together")
         here = "gpu" if torch.cuda.is_available() else "cpu"
         if config.probe and config.target not in (None, here):
             raise ElektronError(f"--probe measures this machine's {here.upper()}: leave out --target {config.target}")
@@ -127,7 +127,7 @@ class Estimator:
         self.pair = self.build_pair("cpu" if released_networks(self.config) else "meta")
         self.count = functools.partial(count_steps, self.plan, self.curriculum)
         self.steps = self.count(self.curriculum.steps or 1000, lambda step: 1)
-        """The number of steps of each kind; of a run of unknown length, the kinds."""
+        """The number of steps of each kind. If the length of the run is unknown, only the kinds are meaningful."""
 
     def build_pair(self, device: str) -> Pair:
         """The networks at the start of the run."""
@@ -137,7 +137,7 @@ class Estimator:
         return pair
 
     def estimate(self) -> Estimate:
-        """All values."""
+        """Compute all values."""
         models = sum(bytes_of(network.parameters()) for network in self.pair.exported(self.objective.detects).values())
         parameters = self.pair.parameter_counts(self.objective.detects)
         parameters["total"] = sum(p.numel() for p in self.pair.parameters())
@@ -200,7 +200,7 @@ class Estimator:
         return Step(step.roles, dataclasses.replace(step.shape, store_rows=rows))
 
     def step_seconds(self, measured: StepTiming | None) -> Callable[[Step], float] | None:
-        """The seconds of a step with the local rows of one device, without waiting for others; None if unknown."""
+        """A function that gives the seconds of a step on one device, without waiting for others; None if unknown."""
         throughput = self.options.throughput
 
         def seconds(step: Step) -> float:
@@ -221,7 +221,7 @@ class Estimator:
         """The peak memory of a device, and the bytes of a checkpoint."""
         kinds = map(self.micro_step, self.steps)
         by_size = sorted(kinds, key=lambda step: (step.shape.tokens, step.shape.length))
-        largest = {step.roles: step for step in by_size}  # the last of each
+        largest = {step.roles: step for step in by_size}  # the last, and so the largest, of each
         here = torch.cuda.is_available()
         is_gpu = here if self.options.target is None else self.options.target == "gpu"
         precision = self.config.precision or ("bf16" if is_gpu and not here else None)
@@ -240,16 +240,23 @@ class Estimator:
         newest = min(saved, options.keep)
         older, every = saved - newest, math.lcm(options.every, options.keep_every or 1)
         multiples = older * options.every // every if options.keep_every else 0
-        # The best cannot be older than the first evaluation.
+        # The best checkpoint cannot be older than the first evaluation.
         best = older > multiples and older * options.every >= self.config.evaluation.every
         return newest + multiples + best
 
 
 def count_steps(plan: Plan, curriculum: Curriculum, total: float, cost: Callable[[Step], float]) -> Counter[Step]:
-    """The number of steps of each kind in a run of `total`, in the unit of `cost`: 1, seconds or FLOPs.
+    """Count the steps of each kind in a run.
 
-    Longer runs than COUNTED_STEPS are counted in strides, whose steps are taken to be of the kind of the first. A
-    stride is one more than a multiple of the plan's period, so that the first steps go through all roles.
+    Runs with more than COUNTED_STEPS steps are counted in strides: all steps of a stride are taken to be of the kind of
+    its first step. A stride is one step longer than a multiple of the plan's period, so that successive strides begin
+    with different roles.
+
+    Args:
+        plan: the run's plan, which gives the roles of each step.
+        curriculum: the run's curriculum, which gives the shape of each step.
+        total: cost of the whole run.
+        cost: gives the cost of a step, in the unit of `total`: 1, its seconds or its FLOPs.
     """
     cycle = [Step(plan.roles(0.0, n), curriculum.shape(n)) for n in range(plan.period)]
     strides = total * plan.period / (sum(map(cost, cycle)) * COUNTED_STEPS)
@@ -275,7 +282,7 @@ def read_size(size: str) -> float:
 
 
 def assumed_manifest(config: EstimateConfig) -> Manifest:
-    """The manifest of blocks that do not exist yet; ElektronError if their sizes are not known."""
+    """A manifest of blocks that do not exist yet; ElektronError if their sizes are not given."""
     if config.vocab_size is None or config.seq_len is None:
         raise ElektronError("give --data, a folder of blocks, or --vocab-size and --seq-len where there are none yet")
     return Manifest(
@@ -291,7 +298,7 @@ def assumed_manifest(config: EstimateConfig) -> Manifest:
 
 
 def table(found: Estimate, config: EstimateConfig) -> str:
-    """Names, values and notes in three columns."""
+    """The estimate in three columns: names, values and notes."""
     length, memory, disk, measured = found.length, found.memory, found.disk, found.measured
     source, fits = "as given", ""
     if measured is not None:

@@ -83,7 +83,7 @@ class DeviceMemory:
         return self.weights + self.gradients + self.optimizer + self.activations
 
     def as_json(self) -> dict[str, Any]:
-        """With the total."""
+        """The fields and the total."""
         return vars(self) | {"total": self.total}
 
 
@@ -115,7 +115,7 @@ class TrainingStep:
         return GlobalBatch([micro_batch], float(rows * masked), float(rows * length))
 
     def forward_backward(self, roles: UpdateRoles, batch: GlobalBatch) -> None:
-        """Forward and backward."""
+        """Compute the losses and their gradients."""
         self.pair.set_trained(roles.generator, roles.discriminator)
         with self.on.autocast():
             temperature = torch.ones((), device=self.on.device)
@@ -145,11 +145,11 @@ def measure(config: PretrainConfig, pair: Pair, manifest: Manifest, kind: Step, 
     """Time steps on this device for PROBE_SECONDS.
 
     Args:
-        config: of the run, resolved.
+        config: configuration of the run, resolved.
         pair: its networks.
-        manifest: of its blocks.
-        kind: of step, with the rows that pass through the networks at once; fewer are used if that takes too long.
-        flops: of the run, if they are known.
+        manifest: manifest of its blocks.
+        kind: kind of step, with the rows that pass through the networks at once; fewer are used if that takes too long.
+        flops: FLOPs of the run, if they are known.
     """
     keep_freed_memory()
     before, on = resident_peak(), Device.choose(config.precision)
@@ -193,14 +193,14 @@ def count_memory(
     accumulates: bool = False,
     shards: int = 1,
 ) -> tuple[DeviceMemory, int]:
-    """Take a step of each kind on fake tensors and count the bytes; the tensors of the pair become fake.
+    """Take a step of each kind on fake tensors and count the bytes. Replaces the tensors of `pair` by fake ones.
 
     Args:
-        config: of the run, resolved.
+        config: configuration of the run, resolved.
         pair: its networks, which may be on the `meta` device.
-        manifest: of its blocks.
-        kinds: of steps, with the rows that pass through the networks at once.
-        dtype: of matrix products.
+        manifest: manifest of its blocks.
+        kinds: kinds of steps, with the rows that pass through the networks at once.
+        dtype: dtype of matrix products.
         is_gpu: whether to count for a GPU. Fake tensors of a GPU would need one; those of a CPU have the same sizes.
         accumulates: whether a step has several micro-batches, and so keeps gradients during the passes.
         shards: devices over which FSDP shards the networks. How much of them is gathered at once is not counted:
@@ -225,7 +225,7 @@ def count_memory(
         for roles, shape in kinds:
             live.peak = live.now
             step.forward_backward(roles, step.batch(shape.rows, shape.length))
-            # The parameters, because references would keep the gradients alive.
+            # Keep the parameters, because references to the gradients would keep these alive.
             own: list[Tensor] = [p for p in step.optimizer.parameters if p.grad is not None]
             gradients = max(gradients, own, key=bytes_of)
             before = bytes_of(step.optimizer.state_tensors().values())
@@ -259,7 +259,7 @@ def make_fake(pair: Pair) -> None:
 
 
 def fused_attention(*inputs: Any, dropout: float = 0.0, **options: Any) -> Any:
-    """SDPA as on GPUs, where one kernel does attention and dropout and keeps no scores."""
+    """SDPA without dropout. Like the fused kernels of GPUs, which include dropout, it stores no attention scores."""
     return sdpa_attention_forward(*inputs, **options)
 
 

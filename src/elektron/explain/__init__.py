@@ -1,1 +1,1 @@
-"""`elektron explain`: which words an answer of a model depends on, and how far that can be believed."""
+"""`elektron explain`: shows which words a model's answer depends on, and measures how faithful this explanation is."""

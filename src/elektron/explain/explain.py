@@ -13,7 +13,7 @@ from elektron.explain.config import ExplainConfig
 from elektron.explain.explainer import Explainer, Explanation
 from elektron.explain.faithfulness import Faithfulness, summarize
 from elektron.explain.importance import LARGE_GAP
-from elektron.explain.page import explain_report, reservations, tiles
+from elektron.explain.page import explain_report, tiles, trust_warnings
 from elektron.finetuning.readers.lines import STDIN
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.tasks.base import Prediction
@@ -21,29 +21,32 @@ from elektron.inference.output import check_output, open_writer
 from elektron.inference.predict import predict_rows
 from elektron.io.files import refuse_foreign
 from elektron.progress import Progress
-from elektron.reporting.page import OURS
+from elektron.reporting.page import PAGE_MARKER
 from elektron.terminal import output
 
 log = logging.getLogger(__name__)
 
 SHOWN = 100
-"""Texts on a page; the metrics are of all."""
+"""Maximum number of texts on a page; the metrics are over all texts."""
 TEXTS_AT_ONCE = 32
-"""Texts that are explained and written together: their attention weights are large."""
+"""Number of texts that are explained before they are written; small, because attention weights need much memory."""
 
 
 def explain(config: ExplainConfig) -> dict[str, Any]:
-    """Explain each text of the input and write that; returns the metrics over all texts.
+    """Explain each text of the input and write the explanations.
+
+    Returns:
+        The metrics over all texts.
 
     Raises:
-        ElektronError: there is no such model or file, or the file is not one for the model.
+        ElektronError: there is no such model or file, or the file does not fit the model's task.
     """
     out = config.output
     is_page = out is not None and out.suffix == ".html"
     if out is not None:
         check_output(out, config.input)
         if is_page:
-            refuse_foreign(out, OURS)
+            refuse_foreign(out, PAGE_MARKER)
     explainer = Explainer.of(config)
     gaps: list[float] = []
     measured: list[list[Faithfulness]] = []
@@ -89,7 +92,7 @@ def explain(config: ExplainConfig) -> dict[str, Any]:
         result["faithfulness"] = summarize([text for text in measured if text])
     if out is not None and is_page:
         explain_report(result, shown).write(out)
-    for name, meaning in reservations(result).items():
+    for name, meaning in trust_warnings(result).items():
         log.warning("%s: %s", name, meaning)
     metrics = (f"{tile.name.lower()} {tile.value} ({tile.meaning.rstrip('.')})" for tile in tiles(result).tiles)
     log.info("%s", "; ".join(metrics) or "no text has two words or more: how faithful the order is cannot be measured")

@@ -1,4 +1,4 @@
-"""`Explainer`: a model that explains its answers to a text, as Python objects and in JSON's types."""
+"""`Explainer`: explains the answers of a model to a text, as Python objects that can be converted to JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from elektron.device import Device
 from elektron.errors import ElektronError
 from elektron.explain.config import ExplainConfig
-from elektron.explain.faithfulness import Faithfulness, Fall, faithfulness
+from elektron.explain.faithfulness import Faithfulness, ProbabilityDrop, faithfulness
 from elektron.explain.importance import (
     Attribution,
     attention_between_words,
@@ -23,13 +23,13 @@ from elektron.explain.importance import (
     received,
     with_attention_weights,
 )
-from elektron.explain.reading import Answer, Reading, read_discriminated, read_question, read_sentence, read_tokens
+from elektron.explain.reading import Answer, Reading, read_question, read_sentence, read_tokens, read_with_discriminator
 from elektron.finetuning.encoders import longest_input
 from elektron.finetuning.inputs import Tokenizer
 from elektron.finetuning.predictor import Predictor
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.readers.roles import TEXTS, Layout
-from elektron.finetuning.recipe import READ_AT_ONCE
+from elektron.finetuning.recipe import DEFAULT_MAX_LENGTH
 from elektron.finetuning.tasks.classification import SentenceTask
 from elektron.finetuning.tasks.question_answering import QuestionAnswering
 from elektron.finetuning.tasks.token_classification import TokenClassification
@@ -41,18 +41,18 @@ DIGITS = 6
 
 @dataclass(frozen=True)
 class ExplainedAnswer:
-    """One answer with the importance of each word."""
+    """An answer with the importance of each word."""
 
     answer: Answer
     importance: list[float]
-    """Attributions, or the attention that words receive."""
+    """For each word its attribution, or the attention that it receives."""
     attribution: Attribution | None
-    """None for attention."""
+    """None for method `attention`."""
     faithfulness: Faithfulness | None
-    """None where there are fewer than two words."""
+    """None if the text has fewer than two words."""
 
     def as_json(self) -> dict[str, Any]:
-        """In JSON's types."""
+        """Convert the answer to a JSON-serializable dictionary."""
         found: dict[str, Any] = {"answer": self.answer.name}
         if self.answer.words:
             found["about"] = list(self.answer.words)
@@ -64,7 +64,7 @@ class ExplainedAnswer:
             }
         found[name] = [round(value, DIGITS) for value in self.importance]
         if self.faithfulness is not None:
-            for name, value, by_chance in zip(Fall._fields, *self.faithfulness, strict=True):
+            for name, value, by_chance in zip(ProbabilityDrop._fields, *self.faithfulness, strict=True):
                 found[name] = {"value": round(value, DIGITS), "random": round(by_chance, DIGITS)}
         return found
 
@@ -76,10 +76,10 @@ class Explanation:
     reading: Reading
     answers: list[ExplainedAnswer]
     attention: NDArray[np.float32] | None
-    """`(layers, heads, words + 1, words + 1)`, for method attention."""
+    """Weights `(layers, heads, words + 1, words + 1)`; None for method `integrated-gradients`."""
 
     def as_json(self) -> dict[str, Any]:
-        """In JSON's types: words, and for each answer their importance."""
+        """Convert the explanation to a JSON-serializable dictionary: words, and their importance for each answer."""
         reading = self.reading
         found: dict[str, Any] = {
             "words": [reading.text(word) for word in reading.words],
@@ -93,18 +93,18 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Explainer:
-    """A model that explains its answers."""
+    """Explains the answers of a model."""
 
     model: PreTrainedModel
     layout: Layout
-    """What its files hold."""
+    """The roles of its files' columns."""
     read: Callable[[Record], Reading]
     tokenizer: Tokenizer
     config: ExplainConfig
 
     def __post_init__(self) -> None:
         if self.tokenizer.mask_token_id is None:
-            raise ElektronError(f"{self.config.model}: its tokenizer has no mask token to begin from")
+            raise ElektronError(f"{self.config.model}: its tokenizer has no mask token, which the baseline needs")
         if self.config.method == "attention":
             with_attention_weights(self.model)
         self.model.requires_grad_(False)
@@ -114,7 +114,7 @@ class Explainer:
         """Load the model of a configuration, in fp32.
 
         Raises:
-            ElektronError: there is none, or nothing can be explained of its task.
+            ElektronError: there is no such model, or its task cannot be explained.
         """
         if config.method == "integrated-gradients":
             captum()
@@ -122,16 +122,16 @@ class Explainer:
         if scorer is None:
             return cls.of_finetuned(load_predictor(config.model, config.task, precision="fp32"), config)
         model, tokenizer = scorer.network.to(Device.choose("fp32").device), scorer.tokenizer
-        longest = min(READ_AT_ONCE, longest_input(model.config))
-        read = partial(read_discriminated, model, tokenizer, longest=longest, number=config.word)
+        longest = min(DEFAULT_MAX_LENGTH, longest_input(model.config))
+        read = partial(read_with_discriminator, model, tokenizer, longest=longest, number=config.word)
         return cls(model, TEXTS, read, tokenizer, config)
 
     @classmethod
     def of_finetuned(cls, predictor: Predictor, config: ExplainConfig) -> Explainer:
-        """The explainer of a fine-tuned model that is loaded.
+        """Create the explainer of a loaded fine-tuned model.
 
         Raises:
-            ElektronError: nothing can be explained of its task.
+            ElektronError: its task cannot be explained.
         """
         task, model, tokenizer = predictor.task, predictor.model, predictor.tokenizer
         read: Callable[[Record], Reading]
@@ -154,8 +154,8 @@ class Explainer:
         """Explain the answers to one text.
 
         Args:
-            record: as `layout` says.
-            seed: of the random orders that faithfulness is compared with.
+            record: a record with the roles of `layout`.
+            seed: seed of the random orders of words that faithfulness is compared with.
         """
         model, reading, mask_id = self.model, self.read(record), self.tokenizer.mask_token_id
         attention, answers = None, []

@@ -1,8 +1,8 @@
-"""How faithful an order of importance is: comprehensiveness and sufficiency (ERASER, DeYoung et al. 2020).
+"""How faithful an order of words by importance is: comprehensiveness and sufficiency (ERASER, DeYoung et al. 2020).
 
-The words that come first are masked (comprehensiveness: how far the answer's probability falls; more is better), or all
-others are (sufficiency: how far it falls; less is better), and both are averaged over fractions of the words. An order
-that says nothing does as well as a random one: the difference from random orders is what counts.
+Comprehensiveness is how far the answer's probability falls when the most important words are masked (more is better);
+sufficiency is how far it falls when all other words are masked (less is better). Both are averaged over fractions of
+the words. An order without information does as well as a random one, so only the difference from random orders counts.
 """
 
 from __future__ import annotations
@@ -21,40 +21,40 @@ from elektron.finetuning.metrics.measure import Measure, Rows, bootstrap
 from elektron.finetuning.predictor import TOKENS_AT_ONCE
 
 FRACTIONS = (0.01, 0.05, 0.1, 0.2, 0.5)
-"""Of the words, as in ERASER; each is at least one word."""
+"""Fractions of the words, as in ERASER; each is at least one word."""
 RANDOM_ORDERS = 3
-"""With which each order is compared."""
+"""Number of random orders that each order is compared with."""
 LEAST_TEXTS = 10
-"""From which on an interval is given."""
+"""Minimum number of texts for an interval."""
 
 
-class Fall(NamedTuple):
-    """How far an answer falls without the first words, and with nothing but them."""
+class ProbabilityDrop(NamedTuple):
+    """How far the probability of an answer falls with the most important words masked, and with all others masked."""
 
     comprehensiveness: float
     sufficiency: float
 
 
 class Faithfulness(NamedTuple):
-    """Of the order of importance, and the mean of random orders."""
+    """The measures for the order by importance, and their means over random orders."""
 
-    ours: Fall
-    random: Fall
+    ours: ProbabilityDrop
+    random: ProbabilityDrop
 
 
 @torch.no_grad()
 def faithfulness(
     model: PreTrainedModel, reading: Reading, answer: Answer, importance: Sequence[float], mask_id: int, seed: int
 ) -> Faithfulness:
-    """Measure an order of the words against random ones.
+    """Measure the order of words by importance, and random orders for comparison.
 
     Args:
-        model: in evaluation mode.
-        reading: of the text, at least two words.
-        answer: one of the reading's.
-        importance: of each word; of a number, both directions count.
-        mask_id: of [MASK], in place of each piece of a word.
-        seed: of the random orders.
+        model: the model, in evaluation mode.
+        reading: the text as the model reads it, with at least two words.
+        answer: one of `reading.answers`.
+        importance: importance of each word; its absolute value if the answer is a number.
+        mask_id: id of [MASK], which replaces each token of a masked word.
+        seed: seed of the random orders.
     """
     values = np.abs(importance) if answer.is_number else np.asarray(importance)
     generator = np.random.default_rng(seed)
@@ -70,13 +70,13 @@ def faithfulness(
     falls = np.abs(whole - rest) if answer.is_number else whole - rest
     of_fractions = falls[:, [different.index(count) for count in counts]].mean(1)
     ours, random = of_fractions[0], of_fractions[1:].mean(0)
-    return Faithfulness(Fall(*ours.tolist()), Fall(*random.tolist()))
+    return Faithfulness(ProbabilityDrop(*ours.tolist()), ProbabilityDrop(*random.tolist()))
 
 
 def strengths_without(
     model: PreTrainedModel, reading: Reading, answer: Answer, masked: Sequence[NDArray[np.intp]], mask_id: int
 ) -> NDArray[np.float64]:
-    """An answer's strength where some words are masked, for each of several choices of words."""
+    """Compute an answer's strength with each of several sets of words masked: `(len(masked),)`."""
     ids = reading.inputs["input_ids"].repeat(len(masked), 1)
     for row, words in enumerate(masked):
         for word in words:
@@ -89,10 +89,10 @@ def strengths_without(
 
 
 def summarize(texts: Sequence[Sequence[Faithfulness]]) -> dict[str, Any]:
-    """Means over texts of the means of their answers, with bootstrap intervals over texts.
+    """Average over the answers of each text, then over texts, with bootstrap intervals over texts.
 
     Args:
-        texts: at least one; for each its answers, at least one.
+        texts: the measures of each answer of each text; at least one text, and at least one answer in each.
 
     Returns:
         `texts`: how many; for each measure its `value`, that of `random` orders, their `difference` and its 95 %
@@ -103,7 +103,7 @@ def summarize(texts: Sequence[Sequence[Faithfulness]]) -> dict[str, Any]:
 
     def differences(rows: Rows) -> dict[str, float]:
         ours, random = table[rows].mean(0)
-        return dict(zip(Fall._fields, (ours - random).tolist(), strict=True))
+        return dict(zip(ProbabilityDrop._fields, (ours - random).tolist(), strict=True))
 
     intervals = bootstrap(Measure(rows=len(table), compute=differences)) if len(table) >= LEAST_TEXTS else {}
     ours, random = table.mean(0).tolist()

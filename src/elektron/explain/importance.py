@@ -1,12 +1,13 @@
-"""The importance of words: integrated gradients of an answer, through captum, or attention weights.
+"""The importance of words: integrated gradients of an answer, computed by captum, or attention weights.
 
-**Integrated gradients** (Sundararajan et al. 2017): the path leads from a baseline to the text in the space of the
-encoder's input: what its embedding module puts out, with positions and normalisation. In the baseline every word is
-[MASK] and special tokens stay: as many words, at the same places, of which nothing is known. Padding would say less
-well what is meant: its embedding is not trained, and some families leave padding out of positions or attention.
+**Integrated gradients** (Sundararajan et al. 2017): gradients are integrated along a path from a baseline to the text.
+The path is in the space of the embedding module's outputs, after position embeddings and normalisation. The baseline
+has [MASK] for every word and keeps special tokens: the same number of words at the same positions, without their
+content. Padding would be a worse baseline: its embedding is not trained, and some families leave padding out of
+positions or attention.
 
-**Attention** shows which positions a head mixes, not what the answer depends on: the values that are mixed, the other
-layers and the residual stream are not in it (Jain and Wallace 2019; Wiegreffe and Pinter 2019).
+**Attention** shows which positions a head mixes, not what the answer depends on: it leaves out the values that are
+mixed, the other layers and the residual stream (Jain and Wallace 2019; Wiegreffe and Pinter 2019).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from elektron.explain.reading import Answer, Reading
 from elektron.finetuning.predictor import TOKENS_AT_ONCE
 
 LARGE_GAP = 0.05
-"""Relative convergence gap from which on attributions are not to be relied on."""
+"""Relative convergence gap above which attributions are unreliable."""
 
 
 @dataclass(frozen=True)
@@ -33,24 +34,24 @@ class Attribution:
     """How much each word moves an answer's score away from that of the baseline."""
 
     words: list[float]
-    """In the order of the words read."""
+    """In the order of `Reading.words`."""
     score: float
-    """Of the text."""
+    """The answer's score for the text."""
     baseline_score: float
-    """Of the text with every word masked."""
+    """The answer's score with every word masked."""
 
     @property
     def gap(self) -> float:
-        """How far the attributions are from adding up to the change of the score, relative to it."""
+        """Convergence gap: |sum of attributions − change of the score|, relative to the change."""
         change = self.score - self.baseline_score
         return abs(sum(self.words) - change) / max(abs(change), 1e-9)
 
 
 def captum() -> Any:
-    """captum's `attr`.
+    """Import and return `captum.attr`.
 
     Raises:
-        ElektronError: it is not installed.
+        ElektronError: captum is not installed.
     """
     with requires_extra("explain", "--method integrated-gradients"):
         import captum.attr
@@ -60,14 +61,14 @@ def captum() -> Any:
 def integrated_gradients(
     model: PreTrainedModel, reading: Reading, answer: Answer, mask_id: int, steps: int
 ) -> Attribution:
-    """Attributions of an answer's score to the words.
+    """Compute the attributions of an answer's score to the words.
 
     Args:
-        model: in evaluation mode, in fp32: in bf16 the attributions would not add up.
-        reading: of the text, on the model's device.
-        answer: one of the reading's.
-        mask_id: of [MASK].
-        steps: points of the Gauss-Legendre quadrature along the path.
+        model: the model, in evaluation mode and in fp32; in bf16 the attributions would not add up.
+        reading: the text as the model reads it, on the model's device.
+        answer: one of `reading.answers`.
+        mask_id: id of [MASK].
+        steps: number of points of the Gauss-Legendre quadrature along the path.
     """
     ids = reading.inputs["input_ids"]
     baseline = ids.clone()
@@ -98,7 +99,7 @@ def integrated_gradients(
 
 
 def with_attention_weights(model: PreTrainedModel) -> None:
-    """Have a model compute attention step by step: fused kernels have no weights."""
+    """Switch a model to eager attention, since fused kernels do not return attention weights."""
     for module in model.modules():
         if isinstance(module, PreTrainedModel) and module._can_set_attn_implementation():
             module.set_attn_implementation("eager")
@@ -106,9 +107,9 @@ def with_attention_weights(model: PreTrainedModel) -> None:
 
 @torch.no_grad()
 def attention_between_words(model: PreTrainedModel, reading: Reading) -> NDArray[np.float32]:
-    """Attention from word to word, `(layers, heads, words + 1, words + 1)`; the last is all special tokens.
+    """Compute attention between words, `(layers, heads, words + 1, words + 1)`; the last index is all special tokens.
 
-    A word gives the mean of its pieces' attention, and receives the sum: each row adds up to 1.
+    Attention from a word is the mean over its tokens, attention to a word the sum, so that each row adds up to 1.
 
     Raises:
         ElektronError: the model has no attention weights.
@@ -130,5 +131,5 @@ def attention_between_words(model: PreTrainedModel, reading: Reading) -> NDArray
 
 
 def received(attention: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What words and special tokens receive from the words, on average: `(layers, heads, words + 1)`."""
+    """Attention that words and special tokens receive, averaged over the words: `(layers, heads, words + 1)`."""
     return attention[:, :, :-1].sum(2) / max(1, attention.shape[-1] - 1)

@@ -18,9 +18,9 @@ from elektron.reporting.formatting import percent, whole
 from elektron.reporting.page import Block, Cell, Report, Section, Text, Token, note, text
 
 LONGEST_GAP = 20
-"""Characters between two words that are written; more are text that is not read."""
-WITH_ATTENTION = 10
-"""Texts with tables of attention on a page."""
+"""Maximum number of characters between two words; more are text that the model did not read, shown as an ellipsis."""
+MAX_ATTENTION_TEXTS = 10
+"""Maximum number of texts on a page with tables of attention."""
 CAUTION = (
     "Attention weights are no explanation of the answer: they say which positions a head mixes, not what the answer "
     "depends on. Other weights can give the same answer (Jain and Wallace 2019)."
@@ -28,9 +28,9 @@ CAUTION = (
 
 
 def explain_report(result: dict[str, Any], explanations: Sequence[Explanation]) -> Report:
-    """The page of the metrics over all texts and the explanations of the first."""
+    """Create the page: the metrics over all texts, and the explanations of the first texts."""
     attention = result["method"] == "attention"
-    shown = explanations[: WITH_ATTENTION if attention else None]
+    shown = explanations[: MAX_ATTENTION_TEXTS if attention else None]
     texts: list[Block] = [] if attention else [legend()]
     for place, explanation in enumerate(shown, start=1):
         texts.append(page.Heading(f"Text {place}{': its first window' * explanation.reading.truncated}"))
@@ -38,7 +38,7 @@ def explain_report(result: dict[str, Any], explanations: Sequence[Explanation]) 
     if len(shown) < result["texts"]:
         texts.append(note(f"The first {len(shown)} of {whole(result['texts'])} texts."))
     name = Path(result["model"]).resolve().name
-    reserved = reservations(result).items()
+    reserved = trust_warnings(result).items()
     warnings = [(Cell(f"{name}.", strong=True), f"{meaning[0].upper()}{meaning[1:]}.") for name, meaning in reserved]
     return Report(
         title=f"{name} explained",
@@ -54,12 +54,12 @@ def explain_report(result: dict[str, Any], explanations: Sequence[Explanation]) 
 
 
 def number(value: float, digits: int = 3) -> str:
-    """With a minus sign instead of a hyphen."""
+    """Format a number with a minus sign instead of a hyphen."""
     return f"{value:.{digits}f}".replace("-", "−")
 
 
 def tiles(result: dict[str, Any]) -> page.Tiles:
-    """How faithful the order is, and how far attributions are from adding up."""
+    """Tiles for faithfulness and for the convergence gap."""
     found = []
     for name, better in (("comprehensiveness", "more"), ("sufficiency", "less")) if "faithfulness" in result else ():
         metric = result["faithfulness"][name]
@@ -76,8 +76,8 @@ def tiles(result: dict[str, Any]) -> page.Tiles:
     return page.Tiles(found)
 
 
-def reservations(result: dict[str, Any]) -> dict[str, str]:
-    """What stands against believing the shades, and what it means."""
+def trust_warnings(result: dict[str, Any]) -> dict[str, str]:
+    """Reasons not to trust the explanations, by name, each with its meaning."""
     found = {}
     better = result.get("faithfulness", {}).get("better_than_random")
     if better is False:
@@ -99,7 +99,7 @@ def reservations(result: dict[str, Any]) -> dict[str, str]:
 
 
 def legend() -> page.Legend:
-    """What the two colors mean."""
+    """The meaning of the two colors and of the dotted underline."""
     samples = [
         (Token("for", False, 0.8), "speaks for the answer"),
         (Token("against", False, -0.8), "speaks against it"),
@@ -109,11 +109,11 @@ def legend() -> page.Legend:
 
 
 def answer_blocks(explanation: Explanation) -> list[Block]:
-    """Each answer of a text: its score, that of the baseline and the gap, and the text shaded by it."""
+    """For each answer its score, the score of the baseline and the gap, then the text with shaded words."""
     blocks: list[Block] = []
     for explained in explanation.answers:
         attribution = explained.attribution
-        assert attribution is not None  # of the method
+        assert attribution is not None  # attention has blocks of its own
         kind = "number" if explained.answer.is_number else "log-odds"
         scores = (
             f" · {kind} {number(attribution.score, 2)}, with every word masked "
@@ -125,7 +125,7 @@ def answer_blocks(explanation: Explanation) -> list[Block]:
 
 
 def shaded(reading: Reading, explained: ExplainedAnswer) -> list[list[Token]]:
-    """The parts of a text as tokens, the most important word with the strongest shade."""
+    """Convert the parts of a text to shaded tokens; the most important word has the strongest shade."""
     strongest = max(map(abs, explained.importance), default=0) or 1.0
     parts: list[list[Token]] = [[] for _ in reading.parts]
     ends = [0] * len(parts)
@@ -151,7 +151,7 @@ def shaded(reading: Reading, explained: ExplainedAnswer) -> list[list[Token]]:
 
 
 def attention_blocks(explanation: Explanation) -> list[Block]:
-    """What words receive, by layer, and in each layer by head."""
+    """Heatmaps of the attention that words receive: by layer, then for each layer by head."""
     assert explanation.attention is not None
     reading = explanation.reading
     columns = [*map(reading.text, reading.words), "special tokens"]
@@ -160,7 +160,7 @@ def attention_blocks(explanation: Explanation) -> list[Block]:
     heads = [f"head {head}" for head in range(1, found.shape[1] + 1)]
 
     def heatmap(corner: str, rows: Sequence[str], values: NDArray[np.float32]) -> page.Heatmap:
-        # Special tokens receive several times as much as words.
+        # Special tokens receive several times as much attention as words, so the strongest word sets the scale.
         strongest = values[:, :-1].max(1, initial=0).tolist()
         return page.Heatmap(corner, columns, rows, values.tolist(), strongest)
 
@@ -176,7 +176,7 @@ def attention_blocks(explanation: Explanation) -> list[Block]:
 
 
 def meaning(attention: bool) -> list[Block]:
-    """What the metrics and the shades say, and what they do not."""
+    """Text on the meaning of the metrics and the shades, and on their limits."""
     measures = (
         "Comprehensiveness is how far the probability of the answer falls when the words that come first are masked, "
         "sufficiency when all others are; both are means over "

@@ -1,7 +1,7 @@
-"""What a model reads of a text, word by word, and the answers that it gives.
+"""`Reading`: the words that a model reads of a text, and the answers that it gives.
 
 Words are those of the tokenizer, or the tokens of a tagged sentence: each has its characters in the text and its
-positions among the token ids. An answer is one or several choices among logits, so that all tasks are explained and
+positions in `input_ids`. An answer is one or several choices among logits, so that all tasks are explained and
 measured in the same way.
 """
 
@@ -38,19 +38,19 @@ class Word:
     end: int
     """The character after its last."""
     positions: tuple[int, ...]
-    """Of its pieces among the token ids."""
+    """Positions of its tokens in `input_ids`."""
 
 
 LogOdds = Callable[[Any], Tensor]
-"""From a model's output to `log(p / (1 - p))` of one choice, `(batch,)`."""
+"""A function from a model's output to `log(p / (1 - p))` of one choice, `(batch,)`."""
 
 
 def log_odds(logits: Callable[[Any], Tensor], index: int = 0) -> LogOdds:
-    """Of one of several logits; a single logit is that already.
+    """Create a function for the log-odds of one choice; a single logit is taken as log-odds.
 
     Args:
-        logits: from a model's output to `(batch, choices)`.
-        index: of the choice.
+        logits: a function from a model's output to `(batch, choices)`.
+        index: index of the choice.
     """
 
     def of_output(output: Any) -> Tensor:
@@ -68,7 +68,7 @@ class Answer:
     name: str
     choices: tuple[LogOdds, ...]
     words: tuple[int, ...] = ()
-    """The words that it is about."""
+    """Indices of the words that it is about."""
     is_number: bool = False
 
     def score(self, output: Any) -> Tensor:
@@ -76,7 +76,7 @@ class Answer:
         return torch.stack([choice(output) for choice in self.choices]).sum(0)
 
     def strength(self, output: Any) -> Tensor:
-        """The mean probability of the choices, or the number: `(batch,)`. Faithfulness is measured in it."""
+        """The mean probability of the choices, or the number: `(batch,)`. Faithfulness measures its change."""
         if self.is_number:
             return self.score(output)
         return torch.stack([choice(output).sigmoid() for choice in self.choices]).mean(0)
@@ -92,7 +92,7 @@ class Reading:
     """The texts that the words are in."""
     words: list[Word]
     truncated: bool
-    """Whether the model can read more of it than this, in other windows, or nothing more at all."""
+    """Whether the text is longer; the model reads the rest in other windows, or not at all."""
     prediction: Prediction
     answers: list[Answer]
 
@@ -108,7 +108,7 @@ class Reading:
 
 @torch.no_grad()
 def read_sentence(task: SentenceTask, model: PreTrainedModel, tokenizer: Tokenizer, record: Record) -> Reading:
-    """The first window of a text or a pair of texts, and its labels or its number."""
+    """Read the first window of a text or a pair of texts; the answers are its labels or its number."""
     parts = tuple(str(record.values[role]) for role in ("text", "pair") if role in record.values)
     both_ends = task.truncation == "head-tail" and len(parts) == 1
     encoded = tokenizer(
@@ -117,7 +117,7 @@ def read_sentence(task: SentenceTask, model: PreTrainedModel, tokenizer: Tokeniz
     encoding = encoded.encodings[0]
     places = list(range(len(encoding)))
     truncated = bool(encoding.overflowing) or len(places) > task.max_length
-    if len(places) > task.max_length:  # as `encode` does it
+    if len(places) > task.max_length:  # the head and the tail, as `finetuning.inputs.encode` takes them
         last = tokenizer.num_special_tokens_to_add() - 1
         room = task.max_length - 1 - last
         head = 1 + round(HEAD_FRACTION * room)
@@ -130,7 +130,7 @@ def read_sentence(task: SentenceTask, model: PreTrainedModel, tokenizer: Tokeniz
 
 
 def sentence_answers(task: SentenceTask, prediction: Prediction, logits: Tensor) -> list[Answer]:
-    """The predicted label, each predicted label (the likeliest where there is none), or the number."""
+    """The predicted label or labels, or the most probable label if none is predicted, or the number."""
     if not isinstance(task, Classification):
         return [Answer("the number", (log_odds(lambda output: output.logits),), is_number=True)]
     if not task.several:
@@ -144,14 +144,14 @@ def sentence_answers(task: SentenceTask, prediction: Prediction, logits: Tensor)
 def read_tokens(
     task: TokenClassification, model: PreTrainedModel, tokenizer: Tokenizer, record: Record, number: int | None
 ) -> Reading:
-    """The first window of a sentence, and its entities: those of a scheme, else each tag that is not O.
+    """Read the first window of a sentence; the answers are its entities or, without a scheme, each tag but O.
 
     Args:
-        task: of the model.
-        model: on its device.
-        tokenizer: of the model.
+        task: the task of the model.
+        model: the model, on its device.
+        tokenizer: the tokenizer of the model.
         record: the sentence.
-        number: of the one word, from 1, whose tag is explained instead.
+        number: number, from 1, of the one word whose tag is explained instead.
     """
     tokens = tokens_of(record)
     encoded, features = task.encoded([record], tokenizer)
@@ -183,7 +183,7 @@ def read_tokens(
 
 
 def entities_of(tags: Sequence[str], labels: Sequence[str]) -> list[Span]:
-    """The entities of a sentence in order, and each other tag that is not O, which its scheme forbids there."""
+    """The entities of a sentence in order; a tag other than O that the scheme forbids there counts as an entity too."""
     found = {span for span in spans(tuple(tags), find_scheme([labels], [])) if span[0] != "O"}
     inside = {token for _, begin, end in found for token in range(begin, end)}
     found |= {(tag, token, token + 1) for token, tag in enumerate(tags) if tag != "O" and token not in inside}
@@ -192,7 +192,7 @@ def entities_of(tags: Sequence[str], labels: Sequence[str]) -> list[Span]:
 
 @torch.no_grad()
 def read_question(task: QuestionAnswering, model: PreTrainedModel, tokenizer: Tokenizer, record: Record) -> Reading:
-    """The window of a passage that holds the predicted answer, or in which "no answer" scores lowest."""
+    """Read the window of a passage that holds the predicted answer, or in which "no answer" has the lowest score."""
     encoded, _ = task.encoded([record], tokenizer)
     features = task.features([record], tokenizer, labelled=False)
     outputs = [task.forward(model, tensors(feature, model))[0] for feature in features]
@@ -218,10 +218,10 @@ def read_question(task: QuestionAnswering, model: PreTrainedModel, tokenizer: To
 
 
 @torch.no_grad()
-def read_discriminated(
+def read_with_discriminator(
     model: PreTrainedModel, tokenizer: Tokenizer, record: Record, longest: int, number: int | None
 ) -> Reading:
-    """A text, and the one word of it that most looks replaced, or the word with this number from 1."""
+    """Read a text; the answer is the word most probably replaced, or the word with this number, from 1."""
     parts = (str(record.values["text"]),)
     encoded = tokenizer([parts[0]], truncation=True, max_length=longest, verbose=False)
     encoding = encoded.encodings[0]
@@ -245,24 +245,24 @@ def read_discriminated(
 
 
 def at(position: int) -> Callable[[Any], Tensor]:
-    """From an output with logits `(batch, length, choices)` to those at a position."""
+    """Create a function from an output with logits `(batch, length, choices)` to the logits at a position."""
     return lambda output: output.logits[:, position]
 
 
 def column(number: int) -> Callable[[Any], Tensor]:
-    """From an output with logits `(batch, columns)` to one column, `(batch, 1)`."""
+    """Create a function from an output with logits `(batch, columns)` to one column, `(batch, 1)`."""
     return lambda output: output.logits[:, number : number + 1]
 
 
 def checked(number: int, words: Sequence[Word], record: Record) -> int:
-    """The number of a word; raises ElektronError where the text has none of this number."""
+    """Return the number of a word; raise ElektronError if the text has fewer words."""
     if number > len(words):
         raise ElektronError(f"{record.where}: --word {number}: only {len(words)} words are read")
     return number
 
 
 def tensors(feature: Feature, model: PreTrainedModel) -> Batch:
-    """A feature as a batch of one row on the device of a model, without the attention mask: it is all ones."""
+    """Convert a feature to a batch of one row on the model's device, without the attention mask, which is all ones."""
     return {
         name: torch.tensor([feature[name]], device=model.device)
         for name in ("input_ids", "token_type_ids")
@@ -271,7 +271,7 @@ def tensors(feature: Feature, model: PreTrainedModel) -> Batch:
 
 
 def words_of(encoding: Encoding, parts: Sequence[str], places: Sequence[int]) -> list[Word]:
-    """The words of the pieces at some places of an encoding, whose order is that of the token ids."""
+    """Group the tokens at some places of an encoding into words; `places` are in the order of `input_ids`."""
     groups: dict[tuple[int, int], list[tuple[int, int]]] = {}
     for position, place in enumerate(places):
         part, word = encoding.sequence_ids[place], encoding.word_ids[place]
@@ -282,13 +282,13 @@ def words_of(encoding: Encoding, parts: Sequence[str], places: Sequence[int]) ->
         offsets = [encoding.offsets[place] for _, place in pieces]
         begin, end = offsets[0][0], max(after for _, after in offsets)
         text = parts[part][begin:end]
-        begin += len(text) - len(text.lstrip())  # some tokenizers count the space before a word
+        begin += len(text) - len(text.lstrip())  # the offsets of some tokenizers include the space before a word
         words.append(Word(part, begin, end, tuple(position for position, _ in pieces)))
     return words
 
 
 def joined(tokens: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
-    """Tokens as running text, and the characters of each."""
+    """Join tokens to running text; return it with the characters (start, end) of each token."""
     text, characters = "", []
     for number, token in enumerate(tokens):
         if number and is_spaced(tokens[number - 1], token):

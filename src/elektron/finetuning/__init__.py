@@ -1,1 +1,1 @@
-"""A pretrained model and labelled data in, a task model out."""
+"""Fine-tuning: train a pretrained encoder on labelled data for a task, and measure how good it is."""

@@ -1,4 +1,4 @@
-"""Linear models on TF-IDF features: what the words of a text say without a network."""
+"""Baselines without a neural network: linear models on TF-IDF features of texts."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from elektron.finetuning.inputs import Records
 from elektron.finetuning.metrics.writing import is_written_without_spaces
 
 MOST_ROWS, MOST_CHARACTERS = 20_000, 5_000_000
-"""Of the training texts that are read: about ten seconds on one core."""
+"""Limits on the training texts that are used, for about ten seconds on one core."""
 MOST_FEATURES = 50_000
 MOST_WEIGHTS = 500_000
-"""Features times classes."""
+"""Limit on the number of features times the number of classes."""
 SAMPLE = 500
-"""Texts that tell whether words have spaces between them."""
+"""Number of texts in which to detect whether words have spaces between them."""
 INVERSE_PENALTY = 10.0
-"""Of logistic regression (`C`); the best or nearly so by cross-validation on training rows of three data sets."""
+"""`C` of logistic regression; nearly the best value by cross-validation on the training rows of three data sets."""
 ITERATIONS, TOLERANCE = 100, 1e-3
 
 
 def tf_idf(texts: Sequence[str], features: int = MOST_FEATURES) -> Any:
-    """scikit-learn's vectorizer, fitted to these texts; None where they have no visible character.
+    """scikit-learn's vectorizer, fitted to these texts; None if they have no visible character.
 
-    Features are single words and symbols and pairs of neighbours; in scripts without spaces between words,
+    Features are single words or symbols and adjacent pairs of them; in scripts without spaces between words,
     sequences of one to three characters.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -48,12 +48,12 @@ def logistic_regression(
 
     Args:
         train: training records.
-        labels: the class of each, or `(rows, classes)` which classes each has.
-        records: those to predict.
+        labels: the class of each training record, or a boolean array `(rows, classes)`.
+        records: records to predict.
 
     Returns:
-        What the method is called, with the rows it was trained on where it was not all, and the predictions, in
-        the form of the labels. None where nothing can be learned.
+        The name of the method, with the number of training rows if not all were used, and the predictions in the
+        form of `labels`. None if nothing can be learned.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.multiclass import OneVsRestClassifier
@@ -68,7 +68,7 @@ def logistic_regression(
 
 
 def ridge_regression(train: Records, numbers: Sequence[float], records: Records) -> tuple[str, NDArray[Any]] | None:
-    """Predictions of a ridge regression, as those of `logistic_regression`."""
+    """Predictions of a ridge regression; arguments and result are like those of `logistic_regression`."""
     from sklearn.linear_model import Ridge
 
     return _predicted("ridge regression", Ridge(), train, np.asarray(numbers), records, MOST_FEATURES)
@@ -88,7 +88,7 @@ def _predicted(
     if vectorizer is None or len(np.unique(targets, axis=0)) < 2:
         return None
     with warnings.catch_warnings():
-        # It ends after ITERATIONS; a class that no row read has is never predicted.
+        # Fitting stops after ITERATIONS; a class without a row is never predicted.
         warnings.simplefilter("ignore", ConvergenceWarning)
         warnings.filterwarnings("ignore", message="Label not|Label .* is present")
         model.fit(_features(vectorizer, [train[place] for place in read]), targets)
@@ -97,7 +97,7 @@ def _predicted(
 
 
 def _features(vectorizer: Any, records: Records) -> Any:
-    """Those of each text; of a pair those of both and the cosine."""
+    """TF-IDF features of each text; for pairs, those of both texts and their cosine."""
     from scipy.sparse import csr_array, hstack
 
     sides = [
@@ -112,7 +112,7 @@ def _features(vectorizer: Any, records: Records) -> Any:
 
 
 def evenly_spaced(train: Records) -> list[int]:
-    """Places of the training rows that are read, all of them where they are few and short."""
+    """Indices of the training rows to use: evenly spaced, or all if they are few and short."""
     characters = sum(len(str(record.values.get(role, ""))) for record in train for role in ("text", "pair"))
     fitting = max(1, len(train) * MOST_CHARACTERS // max(1, characters))
     count = min(len(train), MOST_ROWS, fitting)

@@ -1,8 +1,8 @@
-"""Settings of `elektron finetune` and `elektron evaluate`: one dataclass a command.
+"""Settings of `elektron finetune` and `elektron evaluate`: one dataclass per command.
 
-How files are read and how text is generated are classes of their own, which other commands use too.
-`None` means that the file, the task or the model decides; `recipe.resolve` fills in the settings of the
-training. Nothing heavy is imported here.
+The settings for reading files and for generating text are separate classes, because other commands have them too.
+`None` means that the default depends on the file, the task or the model; `recipe.resolve` fills in the defaults for
+training. This module imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Annotated, Literal
 from elektron.configuration import (
     AboveZero,
     Aliases,
+    EquivalentOptions,
     Fraction,
-    InPlaceOf,
     Layers,
     LearningRate,
     NotNegative,
@@ -30,7 +30,7 @@ from elektron.finetuning.in_memory import as_source
 from elektron.tracking import TrackerName
 
 LEAST_LENGTH = 8
-"""Tokens: the special ones and a few between them."""
+"""Smallest `max_length`: the special tokens and a few tokens of text."""
 TASK_ALIASES = (("ner", "token-classification"), ("qa", "question-answering"), ("mt", "translation"))
 TaskName = Annotated[
     Literal[
@@ -53,7 +53,7 @@ MaxLength = Annotated[int, Within(least=LEAST_LENGTH, most=1 << 20)]
 
 @dataclass(kw_only=True)
 class TextFilesConfig(ValidatedConfig):
-    """How files are read: columns by name, or by number from 1; a dotted name is inside an object."""
+    """How files are read: columns are given by name, or by number from 1; `data.text` is `text` inside an object."""
 
     text: str | None = None
     """Column of the text."""
@@ -62,9 +62,9 @@ class TextFilesConfig(ValidatedConfig):
     quoting: bool | None = None
     """Whether quotation marks enclose fields (default: yes in csv, no in tab-separated files)."""
     header: bool | None = None
-    """Whether the first line names the columns (default: yes, but no where columns are numbers)."""
+    """Whether the first line names the columns (default: yes, unless columns are given by number)."""
     encoding: str | None = None
-    """Encoding of text files, such as cp1252 (default: UTF-8, or as a byte order mark says)."""
+    """Encoding of text files, such as cp1252 (default: UTF-8, or the encoding of a byte order mark)."""
     allow_unknown: bool = False
     """Continue if more than 5 % of the text's characters become [UNK]."""
 
@@ -77,7 +77,7 @@ class TextFilesConfig(ValidatedConfig):
 
 @dataclass(kw_only=True)
 class InputFilesConfig(TextFilesConfig):
-    """How files are read: columns by name, or by number from 1; a dotted name is inside an object."""
+    """How files are read: columns are given by name, or by number from 1; `data.text` is `text` inside an object."""
 
     pair: str | None = None
     """Column of the second text of a pair."""
@@ -93,40 +93,40 @@ class InputFilesConfig(TextFilesConfig):
 
 @dataclass(kw_only=True)
 class FilesConfig(InputFilesConfig):
-    """How files are read: columns by name, or by number from 1; a dotted name is inside an object."""
+    """How files are read: columns are given by name, or by number from 1; `data.text` is `text` inside an object."""
 
     negative: str | None = None
-    """Column of a text that does not belong to the first, in triplets for embeddings."""
+    """Column of the negative text of a triplet for embeddings: a text that does not belong to the first."""
     label: str | None = None
-    """Column of the label or number; columns of zeros and ones, with commas between them, are labels each."""
+    """Column of the label or number; or columns of zeros and ones, separated by commas, one for each label."""
     tags: str | None = None
-    """Column of their tags, or of the entities' characters."""
+    """Column of the tags of the tokens, or of entities as character spans."""
     answers: str | None = None
-    """Column of the answers: text, or SQuAD's form."""
+    """Column of the answers: text, or objects as in SQuAD."""
     choices: str | None = None
-    """Column of the choices, or columns with commas between them."""
+    """Column with a list of choices, or columns separated by commas, one for each choice."""
     source: str | None = None
     """Column of the text to translate, summarize or answer."""
     target: str | None = None
-    """Column of the target text, or columns with commas between them: each of the texts is right."""
+    """Column of the target text, or columns separated by commas, each with a correct text."""
     label_separator: str | None = None
-    """Separator of labels where a text has several; jsonl may have lists."""
+    """Separator between the labels of a text that has several; JSON lines may have lists instead."""
 
 
 @dataclass
 class DecodingConfig:
-    """How text is generated; `None` is the setting that the model was trained with."""
+    """How text is generated; the default of each setting depends on the task, or is saved with the model."""
 
     beams: Annotated[int, Within(least=1, most=1000)] | None = None
-    """Beams; 1 is greedy."""
+    """Number of beams; 1 is greedy search, or sampling with `sample`."""
     length_penalty: float | None = None
-    """Above 0 favours longer output, below 0 shorter."""
+    """Length penalty of beam search: above 0 favours longer output, below 0 shorter output."""
     no_repeat_ngram: NotNegative[int] | None = None
-    """No sequence of so many tokens occurs twice; 0 allows it."""
+    """Sequences of this many tokens occur at most once in the output; 0 for no such limit."""
     sample: bool | None = None
     """Sample tokens instead of taking the likeliest."""
     temperature: AboveZero[float] | None = None
-    """Of sampling: below 1 favours likely tokens."""
+    """Temperature of sampling: below 1 favours likely tokens."""
     top_p: PositiveFraction | None = None
     """Sample from the likeliest tokens that together have this probability."""
     max_length: Size | None = None
@@ -142,17 +142,17 @@ class FinetuneConfig(FilesConfig):
     translation."""
     model: str
     """Pretrained discriminator: a folder or hub name (NAME@REVISION pins it); scratch:RECIPE for random weights."""
-    train: Annotated[list[str], InPlaceOf(("data", "input"))]
+    train: Annotated[list[str], EquivalentOptions(("data", "input"))]
     """Labelled files, or hf:NAME[@REVISION][:config][:split]; for translation SOURCE_FILE TARGET_FILE."""
     eval: list[str] = field(default_factory=lambda: ["0.1"])
-    """Files to choose the model on, or the fraction of the training rows that is held out for that."""
+    """Files on which the best model is chosen, or the fraction of the training rows that is held out for this."""
     test: list[str] = field(default_factory=list)
-    """Files for the final metrics, by which nothing is chosen, or the fraction of the training rows that is held out
-    for that; a fraction for --eval is then of the rest."""
+    """Files for the final metrics, which are not used to choose anything, or the fraction of the training rows that is
+    held out for this; a fraction for --eval is then of the remaining rows."""
     eval_columns: list[str] = field(default_factory=list)
-    """Columns of --eval where their names are not those of --train: text=NAME label=NAME …"""
+    """Columns of --eval, if their names differ from those of --train: text=NAME label=NAME …"""
     test_columns: list[str] = field(default_factory=list)
-    """Columns of --test where their names are not those of --train: text=NAME label=NAME …"""
+    """Columns of --test, if their names differ from those of --train: text=NAME label=NAME …"""
     out: Path
     """Folder for the model, its metrics and predictions."""
     baseline: Literal["scratch"] | None = None
@@ -160,13 +160,13 @@ class FinetuneConfig(FilesConfig):
     sweep: list[str] = field(default_factory=list)
     """Settings to try; the best on eval is chosen: NAME=VALUE,VALUE …"""
     seeds: Annotated[int, Within(least=1, most=1000)] = 1
-    """Runs with different seeds; the best on eval is kept, median and spread are reported."""
+    """Number of runs with different seeds; the best on eval is kept, median and spread are reported."""
     seed: Annotated[int, Within(least=0, below=1 << 31)] = 1
-    """Of the first run: decides new weights, the order of rows, dropout and what is held out."""
+    """Random seed of the first run, for new weights, the order of rows, dropout and the choice of held-out rows."""
     tokenizer: str | None = None
     """With scratch:RECIPE: folder of the tokenizer (default: trained on the training texts)."""
     max_train: AboveZero[int] | None = None
-    """Train on so many rows, drawn by the seed."""
+    """Train on at most this many rows, drawn at random by the seed."""
     optimizer: Literal["adamw", "muon"] | None = None
     """`adamw`, or `muon`: Muon on the matrices inside the layers and AdamW on the rest (default: muon for family
     elektron, else adamw)."""
@@ -178,11 +178,11 @@ class FinetuneConfig(FilesConfig):
     layer_decay: Annotated[float, Within(least=0, most=1)] | None = None
     """Learning rate of each layer as a fraction of that of the layer above it; 0 trains the head alone, the default
     with --private."""
-    epochs: Annotated[AboveZero[float], InPlaceOf(("steps", "minutes"))] | None = None
+    epochs: Annotated[AboveZero[float], EquivalentOptions(("steps", "minutes"))] | None = None
     """Passes over the training rows (default: by task and rows, such as 10 below 3,000 rows and 3 above; three times as
     many from random weights)."""
     batch_size: Size | None = None
-    """Rows in an optimizer step (default: 32; translation and generation 64, summarization 16)."""
+    """Rows per optimizer step (default: 32; translation and generation 64, summarization 16)."""
     micro_batch_size: Size | None = None
     """Rows that pass through the network at once (default: all of the batch)."""
     warmup: Fraction = 0.1
@@ -196,32 +196,33 @@ class FinetuneConfig(FilesConfig):
     label_smoothing: Fraction | None = None
     """Fraction of the target's probability that is spread over all classes or tokens."""
     max_length: MaxLength | None = None
-    """Longest input in tokens; what is beyond is cut, see --truncation (default: 512, or 256 for generated text, but at
-    most what the encoder reads)."""
+    """Longest input in tokens; longer inputs are shortened, see --truncation (default: 512, or 256 for generated text,
+    but at most what the encoder can read)."""
     truncation: Literal["head", "head-tail", "windows"] | None = None
-    """What is read of longer texts: the head, head and tail, or all of it in overlapping windows
+    """What is read of longer texts: the beginning, beginning and end, or all of it in overlapping windows
     (default: head)."""
     stride: NotNegative[int] | None = None
     """Tokens by which windows overlap."""
     keep: Literal["best", "last"] | None = None
     """Which epoch is kept: the best on eval or the last (default: best, but last for generated text)."""
     patience: AboveZero[int] | None = None
-    """Stop early: after so many epochs in a row that were not the best on eval (default: train all epochs)."""
+    """Stop after this many epochs in a row without a new best metric on eval (default: train all epochs)."""
     null_threshold: float | None = None
-    """How much higher "no answer" must score than the best answer (default: the best on eval)."""
+    """Predict "no answer" if it scores higher than the best answer by more than this (default: the threshold with the
+    highest F1 on eval)."""
     private: bool = False
     """Differentially private training (DP-SGD) on the rows of --train; those of --eval and --test are not
     protected, and must be files."""
     epsilon: AboveZero[float] | None = None
-    """With --private: bound on what all trainings of the command together reveal about one training row."""
+    """With --private: bound on what all training runs of the command together reveal about one training row."""
     delta: Annotated[float, Within(above=0, below=1)] | None = None
-    """With --private: probability that the bound does not hold (default: training rows to the power of -1.1)."""
+    """With --private: probability that the bound does not hold (default: number of rows to the power of -1.1)."""
     target_tokenizer: str | None = None
     """Tokenizer of the output (default: trained on the training targets)."""
     target_vocab_size: VocabSize = 8000
-    """Entries in a vocabulary that is trained on the targets."""
+    """Size of a vocabulary that is trained on the targets."""
     decoder_layers: Layers | None = None
-    """Layers of the decoder."""
+    """Number of layers of the decoder."""
     max_target_length: Size | None = None
     """Longest target in tokens."""
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
@@ -237,16 +238,17 @@ class EvaluateConfig(FilesConfig):
 
     model: Positional[str]
     """Folder or hub name of the fine-tuned model; with --blimp of a pre-training run or a pre-trained model."""
-    data: Annotated[Positional[list[str]], InPlaceOf(("input", "test"))] = field(default_factory=list)
+    data: Annotated[Positional[list[str]], EquivalentOptions(("input", "test"))] = field(default_factory=list)
     """Labelled files, or hf:NAME[@REVISION][:config][:split]."""
     blimp: str | None = None
-    """Instead of labelled files: minimal pairs with columns good and bad, and if known phenomenon, paradigm, field."""
+    """Minimal pairs, instead of labelled files: columns good and bad, and optionally phenomenon, paradigm, field."""
     task: TaskName | None = None
     """Task of a model that was saved by transformers (default: by its class)."""
-    out: Annotated[Path, InPlaceOf(("output",))] | None = None
+    out: Annotated[Path, EquivalentOptions(("output",))] | None = None
     """Folder for metrics.json, predictions.jsonl and report.html; with --blimp for blimp.json."""
     batch_size: Size | None = None
     """Most rows that pass through the network at once (default: as many as their length allows)."""
     precision: Literal["fp32", "bf16"] | None = None
-    """Precision of matrix products (default: as the model was fine-tuned, else as `predict` has it)."""
+    """Precision of matrix products (default: that of fine-tuning if known, else bf16 where the processor is fast at it,
+    else fp32; with --blimp fp32)."""
     decoding: DecodingConfig = field(default_factory=DecodingConfig)

@@ -1,8 +1,8 @@
-"""Encoders by name, and their weights in the models of tasks.
+"""Load encoders by name, and copy their weights into the models of tasks.
 
 A name is a folder or hub name of a discriminator that elektron trained, or of any encoder that
-transformers knows; `scratch:RECIPE` is the architecture of a recipe with random weights. A generator is
-probably a mistake and logged.
+transformers knows; `scratch:RECIPE` is the architecture of a recipe with random weights. For a generator
+a warning is logged, because it is probably a mistake.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import elektron.models  # noqa: F401  (registers the family with the Auto classe
 from elektron.corpus.tokenizer import load_tokenizer, special_ids
 from elektron.errors import ElektronError, first_line
 from elektron.finetuning.recipe import SCRATCH
-from elektron.hub import UNLOADABLE, load_configuration
+from elektron.hub import LOAD_ERRORS, load_configuration
 from elektron.models.elektron import LEARNED_EMBEDDING_RMS, ElektronModel
 from elektron.models.families import FAMILIES, check_sizes
 from elektron.models.loading import POOLER, load_bare_encoder
@@ -29,7 +29,7 @@ from elektron.models.pair import DISCRIMINATOR, network_of_run
 log = logging.getLogger(__name__)
 
 UNLIMITED = 1 << 30
-"""Length in tokens of the longest input, for relative positions."""
+"""Longest input in tokens of an encoder with relative positions, which has no limit."""
 PROBE_TOKENS = 4
 DROPOUTS = (
     *("hidden_dropout_prob", "attention_probs_dropout_prob", "hidden_dropout"),
@@ -41,14 +41,14 @@ DROPOUTS = (
 
 @dataclass(frozen=True)
 class Encoder:
-    """An encoder that any number of task models are made from."""
+    """An encoder with its tokenizer, from which task models are made."""
 
     name: str
-    """As the user wrote it."""
+    """Folder, hub name or `scratch:RECIPE`."""
     config: PreTrainedConfig
     tokenizer: PreTrainedTokenizerBase
     weights: dict[str, Tensor] | None
-    """State dict of the encoder without heads; None for random weights, which each model draws for itself."""
+    """State dict of the encoder without heads; None for random weights, which each new model initializes itself."""
 
     @property
     def pretrained(self) -> bool:
@@ -56,7 +56,7 @@ class Encoder:
 
     @property
     def longest_input(self) -> int:
-        """Tokens that it can read."""
+        """Longest input in tokens."""
         return longest_input(self.config)
 
     def from_scratch(self) -> Encoder:
@@ -64,7 +64,7 @@ class Encoder:
         return Encoder(f"scratch of {self.name}", self.config, self.tokenizer, None)
 
     def config_for(self, head: dict[str, Any], dropout: float | None) -> PreTrainedConfig:
-        """Its configuration with a head's settings and another dropout, if that is not None."""
+        """A copy of the configuration with the settings of a head, and with another dropout unless that is None."""
         config = copy.deepcopy(self.config)
         for name in DROPOUTS:
             if dropout is not None and hasattr(config, name):
@@ -106,9 +106,12 @@ class Encoder:
 
 
 def longest_input(config: PreTrainedConfig) -> int:
-    """Tokens that an encoder can read; UNLIMITED where its positions are relative.
+    """Longest input of an encoder in tokens; UNLIMITED if its positions are relative.
 
-    The position embeddings of RoBERTa and similar families begin with a row for padding.
+    In RoBERTa and similar families, the position embeddings up to the row for padding are not used.
+
+    Raises:
+        ElektronError: no encoder can be made from the configuration.
     """
     positions = getattr(config, "max_position_embeddings", None) or UNLIMITED
     if positions == -1:  # XLNet: no limit
@@ -116,8 +119,10 @@ def longest_input(config: PreTrainedConfig) -> int:
     try:
         with torch.device("meta"):
             encoder = AutoModel.from_config(config)
-    except UNLOADABLE as error:
-        raise ElektronError(f"no {config.model_type} has the sizes of its config.json ({first_line(error)})") from error
+    except LOAD_ERRORS as error:
+        raise ElektronError(
+            f"no {config.model_type} can be built with the sizes in its config.json ({first_line(error)})"
+        ) from error
     padding = (
         module.padding_idx
         for name, module in encoder.named_modules()
@@ -131,14 +136,14 @@ def is_causal(name: str, encoder: PreTrainedModel) -> bool:
     """Whether attention is causal, as in GPT and other decoders, found by running it on a few tokens.
 
     Raises:
-        ElektronError: it cannot run.
+        ElektronError: the encoder cannot run on token ids.
     """
     try:
         ids = torch.arange(1, 1 + PROBE_TOKENS)[None] % encoder.config.vocab_size
         other = ids.clone()
         other[0, -1] = 0
         first, second = (encoder.eval()(read).last_hidden_state[:, 0] for read in (ids, other))
-    except UNLOADABLE as error:
+    except LOAD_ERRORS as error:
         raise ElektronError(
             f"{name} cannot read {PROBE_TOKENS} tokens ({first_line(error)}): is it an encoder of text?"
         ) from error
@@ -146,7 +151,7 @@ def is_causal(name: str, encoder: PreTrainedModel) -> bool:
 
 
 def check_token_ids(name: str, tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> None:
-    """Raise ElektronError for a tokenizer with ids that a network has no embedding of."""
+    """Raise ElektronError if a tokenizer has ids for which the network has no embedding."""
     highest = max(*tokenizer.get_vocab().values(), *tokenizer("a", "a")["input_ids"])
     if highest >= vocab_size:
         raise ElektronError(
@@ -156,7 +161,7 @@ def check_token_ids(name: str, tokenizer: PreTrainedTokenizerBase, vocab_size: i
 
 
 def load_encoder(name: str) -> Encoder:
-    """An encoder from a folder or the hub with its tokenizer; of a pre-training run the discriminator.
+    """Load an encoder and its tokenizer from a folder or the hub; of a pre-training run, the discriminator.
 
     Raises:
         ElektronError: no encoder can be read there, or its tokenizer has another vocabulary.
@@ -188,8 +193,8 @@ def scratch_encoder(recipe: str, tokenizer: PreTrainedTokenizerBase) -> Encoder:
     """The discriminator of a pre-training recipe with random weights, for a tokenizer's vocabulary.
 
     Args:
-        recipe: name or path.
-        tokenizer: any.
+        recipe: name or path of the recipe.
+        tokenizer: the tokenizer, which determines the size of the vocabulary.
 
     Raises:
         ElektronError: there is no such recipe.
@@ -209,9 +214,9 @@ def scratch_encoder(recipe: str, tokenizer: PreTrainedTokenizerBase) -> Encoder:
 def rescale_embeddings(embeddings: Tensor) -> None:
     """Scale each row to a root mean square of `LEARNED_EMBEDDING_RMS`.
 
-    Family `elektron` normalizes embeddings, so that their scale has no effect on the output, but one on training: the
-    size of Adam's steps does not depend on it, and they turn a long row less. Rows as short as random ones would be
-    overwritten within tens of steps, and what they learned from the corpus with them.
+    Family `elektron` normalizes embeddings, so their scale has no effect on the output. It has one on training: the
+    size of Adam's steps does not depend on the scale, so a step changes the direction of a long row less. At the scale
+    of random rows, tens of steps would overwrite what the rows have learned from the corpus.
     """
     size = embeddings.square().mean(dim=1, keepdim=True).sqrt()
     embeddings.mul_(LEARNED_EMBEDDING_RMS / size.clamp(min=LEARNED_EMBEDDING_RMS * 1e-3))

@@ -1,8 +1,8 @@
-"""`elektron finetune`: from labelled files and a pretrained encoder to a task model and its metrics.
+"""`elektron finetune`: train a task model from labelled files and a pretrained encoder, and compute its metrics.
 
-For each side (pretrained, and from scratch with `--baseline`) the settings of `--sweep` are tried with
-the first seed, the best on the evaluation rows is trained with all seeds, and of these the best on the
-evaluation rows is kept. Test rows are evaluated once a seed, after everything has been chosen.
+There are two sides with `--baseline`, pretrained and scratch, else one. For each side, all combinations of settings of
+`--sweep` are trained with the first seed, the best of them on the evaluation rows is trained with the other seeds too,
+and the best run is kept. Test rows are evaluated once for each seed; nothing is chosen by their metrics.
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ from elektron.tracking import Tracker, require_tracker
 log = logging.getLogger(__name__)
 
 RESTARTS = 2
-"""How often a training that collapsed is repeated."""
+"""How often a training run is repeated at most if its model has collapsed, see `Search.collapse`."""
 FEWEST_STEPS = 50
-"""A shorter training is not repeated: it has not learned yet, and another seed would not help."""
+"""A shorter training run is not repeated: its model has not learned yet, and another seed would not help."""
 SEED_OF_RESTART = 1000
-"""What is added to the seed for each repetition."""
+"""Added to the seed for each repetition."""
 FEWEST_WATCHED = 1000
-"""Evaluation rows after each epoch are at most as many as training rows, or this number."""
+"""Evaluation after each epoch uses at most this many rows, or as many as there are training rows if that is more."""
 COLLAPSE_ROWS = 200
-"""Training rows that are looked at too if a model predicts the same for all evaluation rows."""
+"""Number of training rows that are predicted too if a model predicts the same for all evaluation rows."""
 SCRATCH_VOCABULARY = 8192
 
 
@@ -66,7 +66,7 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
     """Train as the configuration says and write `config.out`; returns the content of its `metrics.json`.
 
     Raises:
-        ElektronError: settings that cannot work, files that are not of the task, or `out` is taken.
+        ElektronError: a setting is invalid, a file does not fit the task, or `out` exists.
     """
     require_tracker(config.track)
     combinations = recipe.combinations(config.sweep)
@@ -100,7 +100,7 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
                 )
             if config.private:
                 log.info(
-                    "the interrupted training is not kept; for whoever saw its metrics, its ε adds to that of the next"
+                    "the interrupted training is not kept; if its metrics were seen, its ε adds to that of the next one"
                 )
             raise
         if (tracked := folder / TRIALS / TRACKING).is_dir():
@@ -112,7 +112,7 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
 
 
 def new_encoder(config: FinetuneConfig, data: Labelled) -> Encoder:
-    """The network of scratch:RECIPE, with a tokenizer of the training texts if none is given."""
+    """The network of scratch:RECIPE, with a tokenizer trained on the training texts if none is given."""
     if config.tokenizer is not None:
         tokenizer = load_tokenizer(config.tokenizer)
     else:
@@ -122,8 +122,8 @@ def new_encoder(config: FinetuneConfig, data: Labelled) -> Encoder:
 
 
 def check_unknown(config: FinetuneConfig, data: Labelled, encoder: Encoder) -> None:
-    """Raise ElektronError if the tokenizer does not know too many characters of the texts."""
-    # A vocabulary that was learned from few training texts may lack many of them.
+    """Raise ElektronError if too many characters of the texts are unknown to the tokenizer."""
+    # A vocabulary that was learned from few training texts may lack many characters.
     learned = config.model.startswith(recipe.SCRATCH) and config.tokenizer is None
     for name, records in (("--train", data.train), ("--eval", data.eval), ("--test", data.test)):
         texts = input_texts(TASKS[config.task].layout, records)
@@ -131,18 +131,18 @@ def check_unknown(config: FinetuneConfig, data: Labelled, encoder: Encoder) -> N
 
 
 class Search:
-    """Trainings with the same data, of which the best are chosen on the evaluation rows."""
+    """The training runs of a command on the same data, and the choice of the best run on the evaluation rows."""
 
     def __init__(self, config: FinetuneConfig, data: Labelled, finished: FinishedTrials, count: int = 1) -> None:
         self.config = config
         self.data = data
         self.finished = finished
         self.count = count
-        """Trainings of the command, which share the budget of private training."""
+        """Number of training runs of the command, which share the privacy budget."""
         self.trials: list[TrainingRun] = []
 
     def best_of(self, side: str, encoder: Encoder, combinations: Sequence[dict[str, Any]]) -> Trained:
-        """The best training of a side."""
+        """The best training run of a side over all settings and seeds."""
         first = self.config.seed
         best: Trained | None = None
         for settings in combinations:
@@ -159,7 +159,7 @@ class Search:
         return best
 
     def better(self, best: Trained | None, new: Trained) -> Trained:
-        """The one with the higher metric on the evaluation rows; the other's weights are not kept."""
+        """The run with the higher metric on the evaluation rows; the saved weights of the other are deleted."""
         if best is None:
             return new
         if new.trial.value(new.trial.metric) <= best.trial.value(best.trial.metric):
@@ -168,14 +168,14 @@ class Search:
         return new
 
     def evaluate_on_test(self, trained: Trained) -> None:
-        """Metrics on the test rows, by which nothing is chosen."""
+        """Compute the metrics on the test rows, which are reported but not used to choose anything."""
         if self.data.test and not trained.trial.test and trained.predictor is not None:
             trained.scored = trained.predictor.score(self.data.test)
             trained.trial.test = trained.predictor.task.measure(self.data.test, trained.scored.predictions)()
             self.finished.save(trained)
 
     def resolved(self, encoder: Encoder, settings: dict[str, Any]) -> FinetuneConfig:
-        """The configuration of a training. Raises ElektronError for what the encoder cannot do."""
+        """The resolved configuration of a training run. Raises ElektronError if the encoder does not support it."""
         return recipe.resolve(
             replace_settings(self.config, settings),
             family=encoder.config.model_type,
@@ -186,7 +186,7 @@ class Search:
         )
 
     def trained(self, side: str, encoder: Encoder, settings: dict[str, Any], seed: int) -> Trained:
-        """One training, or what an interrupted command has finished of it."""
+        """The result of one training run, loaded from disk if an interrupted command has finished it."""
         config = self.resolved(encoder, settings)
         found = self.finished.load(len(self.trials), config, encoder)
         if found is None:
@@ -196,7 +196,7 @@ class Search:
         return found
 
     def train(self, config: FinetuneConfig, encoder: Encoder, trial: TrainingRun) -> Trained:
-        """One training; repeated with another seed if the model predicts the same for all rows."""
+        """Train a model; training is repeated with another seed if the model predicts the same for all rows."""
         assert trial.seed is not None
         began = time.perf_counter()
         torch.manual_seed(trial.seed)
@@ -229,7 +229,7 @@ class Search:
         return Trained(len(self.trials), trial, config, predictor, None if self.data.test else scored)
 
     def task(self, config: FinetuneConfig, encoder: Encoder) -> Task:
-        """The task of the training rows; all rows are checked to be of it."""
+        """Make the task from the training rows, and check that all rows fit it."""
         records = self.data.whole if config.task in WITH_CLASSES else self.data.train
         if config.private:
             # Names of classes, mean and spread of numbers come from rows that need no protection.
@@ -250,7 +250,7 @@ class Search:
     def attempt(
         self, trial: TrainingRun, config: FinetuneConfig, task: Task, encoder: Encoder, features: Features, seed: int
     ) -> tuple[Predictor, Scored]:
-        """Train a new model and evaluate it; epochs and metrics of the trial are this attempt's."""
+        """Train a new model and evaluate it, and store the epochs and metrics in `trial`."""
         torch.manual_seed(seed)
         model, tokenizer = task.new_model(encoder, config.dropout), encoder.tokenizer
         if config.layer_decay == 0:
@@ -278,7 +278,7 @@ class Search:
                 history = train(*arguments, seed, *shown)
         predictor.task = task.finished(model)
         scored = predictor.score(self.data.eval, tune=True)
-        # Before a threshold is chosen: a model whose best answer is none has not collapsed by that.
+        # Before a threshold is chosen: a model that answers no question at the best threshold has not collapsed.
         trial.collapsed = self.collapse(predictor, scored.before_tuning)
         trial.epochs = history.epochs
         trial.kept_epoch = history.epochs[history.kept].epoch
@@ -287,7 +287,7 @@ class Search:
 
     @contextmanager
     def tracker(self, trial: TrainingRun, config: FinetuneConfig, seed: int) -> Iterator[Tracker | None]:
-        """The tracker of one training, which restarts if an earlier process was interrupted."""
+        """The tracker of one training run; files of an earlier, interrupted process are deleted."""
         if config.track is None:
             yield None
             return
@@ -300,10 +300,11 @@ class Search:
             yield tracker
 
     def collapse(self, predictor: Predictor, predictions: Predictions) -> str:
-        """How a model predicts the same for all rows where it should not; empty if it does not.
+        """A sentence that describes how the model has collapsed, or an empty string if it has not.
 
-        A few evaluation rows may get the same prediction by chance, or because it is true of all of
-        them: a collapsed model predicts the same for training rows too.
+        A collapsed model predicts (nearly) the same for all rows though their labels differ. A few evaluation rows
+        may get the same prediction by chance, or because it is right for all of them, so training rows must get the
+        same prediction too.
         """
         task = predictor.task
         found = task.variation(self.data.eval, predictions)

@@ -1,6 +1,6 @@
-"""In place of a file: rows from Python, or the content of a file that was sent.
+"""Sources that are not files on disk: rows from Python, or the content of an uploaded file.
 
-Rows are a list of mappings, a pandas DataFrame, or a `datasets.Dataset`.
+Rows are a list of mappings, a pandas or polars DataFrame, or a `datasets.Dataset`.
 """
 
 from __future__ import annotations
@@ -15,38 +15,42 @@ _numbers = count(1)
 
 
 class Rows(str):
-    """Rows with a name for settings and messages."""
+    """Rows in memory. The string is their name in settings and messages."""
 
     rows: list[dict[str, Any]]
     features: Any
-    """Of a data set: among them the names of its classes."""
+    """The `features` of a `datasets.Dataset`, which have the names of its classes; None for other rows."""
 
     def __new__(cls, rows: list[dict[str, Any]], features: Any = None) -> Self:
-        """The rows under a name that no others have."""
+        """Give the rows a unique name."""
         self = super().__new__(cls, f"rows in memory ({next(_numbers)})")
         self.rows = rows
         self.features = features
         return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Settings are copied, rows are not."""
+        """Return the same object, so that a copy of settings does not copy the rows."""
         return self
 
 
 class Content(str):
-    """The name of a file for messages, its ending for the format, and what it contains."""
+    """The content of a file. The string is its name, which messages show and whose suffix tells the format."""
 
     content: bytes
 
     def __new__(cls, name: str, content: bytes) -> Self:
-        """The content under a name."""
+        """Give the content a name."""
         self = super().__new__(cls, name)
         self.content = content
         return self
 
 
 def as_source(value: Any) -> Any:
-    """The `Rows` of a value that is rows, else the value, such as names of files."""
+    """Convert rows from Python to `Rows`; other values, such as names of files, are returned unchanged.
+
+    Raises:
+        ElektronError: the value is a `datasets.DatasetDict`.
+    """
     if isinstance(value, list) and value and all(isinstance(row, Mapping) for row in value):
         return Rows([dict(row) for row in value])
     if isinstance(value, dict) and hasattr(value, "column_names"):

@@ -1,4 +1,4 @@
-"""Texts to the inputs of an encoder: tokenized, shortened or in windows, and padded into batches."""
+"""Turn texts into the inputs of an encoder: tokenize, truncate or split into windows, and pad into batches."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ Truncation = Literal["head", "head-tail", "windows"]
 Records = Sequence[Record]
 Tokenizer: TypeAlias = PreTrainedTokenizerBase
 Feature = dict[str, Any]
-"""One row of a batch: `input_ids`, `labels` where they are known, and `record`, the number of its
-record. Whatever else a task adds for its own predictions is not passed to the model."""
+"""One row of a batch: `input_ids`, `labels` if they are known, and `record`, the index of its record.
+Other entries, which a task adds for its predictions, are not passed to the model."""
 Features = list[Feature]
 Batch = dict[str, Tensor]
 
 IGNORED_LABEL = -100
 HEAD_FRACTION = 0.5
-"""Of head and tail (Sun et al. 2019 have 128 of 510 tokens; halves did as well here)."""
+"""Fraction of the head in head and tail (128 of 510 tokens in Sun et al. 2019; one half did as well here)."""
 WINDOWS = {"truncation": True, "return_overflowing_tokens": True}
 
 
 def tokenize(tokenizer: Tokenizer, *texts: Sequence[Any], **options: Any) -> tuple[BatchEncoding, Features]:
-    """The tokenizer's encoding, and a feature for each of its rows: several where a text has windows."""
+    """The tokenizer's encoding, and a feature for each of its rows; a text in windows has several rows."""
     encoded = tokenizer(*map(list, texts), return_attention_mask=False, **options)
     records = encoded.pop("overflow_to_sample_mapping", range(len(encoded["input_ids"])))
     return encoded, [
@@ -47,9 +47,9 @@ def encode(
 ) -> Features:
     """Features of texts or pairs of texts of any length.
 
-    Of a pair the longer text is cut first, at its end; `truncation` is for single texts: the head,
-    head and tail (Sun et al. 2019: the end of a review often has its conclusion), or all of it in
-    windows that overlap by `stride` tokens.
+    Pairs are truncated at the end of the longer text. `truncation` applies to single texts and keeps the
+    head, head and tail (Sun et al. 2019: the end of a review often has its conclusion), or all of the
+    text in windows that overlap by `stride` tokens.
     """
     if pairs is not None:
         return tokenize(tokenizer, texts, pairs, truncation=True, max_length=max_length)[1]
@@ -76,8 +76,7 @@ def pad(features: Features, fills: dict[str, int]) -> Batch:
 
     Args:
         features: their entries are lists of different lengths, `(length,)`, or numbers.
-        fills: by name of the entry, what lists are filled up with. Entries that the features do not
-            have are left out.
+        fills: the padding value of each entry. Entries that the features do not have are left out.
 
     Returns:
         `(batch, length)` and `(batch,)` by name.

@@ -1,8 +1,8 @@
-"""The rows of a fine-tuning: train, eval and test.
+"""Read the labelled rows of `elektron finetune`: train, eval and test.
 
 `--eval` and `--test` are files or the fraction of the training rows that is held out, stratified by class. The
-classes are those of the whole training files, also where `--max-train` draws a part of them. Reasons why the
-metrics may be too high are collected in `remarks`, which are written beside them.
+classes are those of the whole training files, even if `--max-train` draws only some of their rows. Reasons why the
+metrics may be too high are collected in `remarks`, which are reported with the metrics.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ CLASSIFICATION = "classification"
 WITH_CLASSES = (CLASSIFICATION, "token-classification")
 MAX_LOGGED = 20
 DOUBTFUL = ("none", "na", "n/a", "?", "unknown")
-"""Names that may mean that there is no label, and are classes in many data sets."""
+"""Names that may mean that there is no label, but are classes in many data sets."""
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """The labelled records of a fine-tuning."""
+    """The labelled records of `elektron finetune`."""
 
     train: list[Record]
     eval: list[Record]
     test: list[Record]
     """Empty without `--test`."""
     remarks: list[str] = field(default_factory=list)
-    """What a reader of the metrics must know."""
+    """Reasons why the metrics may be too high, such as a file that is both in `--train` and in `--test`."""
     whole: list[Record] = field(default_factory=list)
-    """All rows of the training files."""
+    """All labelled rows of the training files, before any are held out or drawn."""
 
     @property
     def reported_on(self) -> str:
@@ -58,7 +58,7 @@ class Labelled:
 
 
 def read_labelled(config: FinetuneConfig, layout: Layout) -> Labelled:
-    """All rows that a configuration names.
+    """Read the rows of `--train`, `--eval` and `--test`.
 
     Raises:
         ElektronError: a file cannot be read, or no row is left for training or evaluation.
@@ -70,7 +70,7 @@ def read_labelled(config: FinetuneConfig, layout: Layout) -> Labelled:
     def split(
         train: list[Record], name: str, own: Literal["eval_columns", "test_columns"]
     ) -> tuple[list[Record], list[Record]]:
-        """What is left to train on, and the rows of the files, or those held out of the training rows."""
+        """The remaining training rows, and the rows of the files or those held out of the training rows."""
         if (fraction := held_out_fraction(getattr(config, name))) is None:
             return train, with_label(read(getattr(config, name), own), known)
         if getattr(config, own):
@@ -86,7 +86,7 @@ def read_labelled(config: FinetuneConfig, layout: Layout) -> Labelled:
     whole = read(config.train)
     known = true_classes(class_counts(whole)) if config.task == CLASSIFICATION else None
     train = whole = with_label(whole, known)
-    # Test rows first: they are the same whatever --eval is.
+    # Test rows are held out first, so that they do not depend on --eval.
     train, test = split(train, "test", "test_columns") if config.test else (train, [])
     train, held_out = split(train, "eval", "eval_columns")
     if config.max_train is not None and config.max_train < len(train):
@@ -104,11 +104,11 @@ def read_labelled(config: FinetuneConfig, layout: Layout) -> Labelled:
     for files, others, remark in (
         (config.train, eval_files, "is both trained on and given as --eval"),
         (config.train, test_files, "is both trained on and given as --test"),
-        (eval_files, test_files, "is both chosen on and reported on"),
+        (eval_files, test_files, "is given twice: for choosing the model (--eval) and for reporting (--test)"),
     ):
         resolved = {Path(name).resolve() for name in others}
         if common := [name for name in files if Path(name).resolve() in resolved]:
-            # Without its folder: it is published with the model.
+            # Without its folder, because remarks are published with the model.
             name = common[0] if common[0].startswith(HUB) else Path(common[0]).name
             remarks.append(f"{name} {remark}")
     for remark in remarks:
@@ -119,12 +119,12 @@ def read_labelled(config: FinetuneConfig, layout: Layout) -> Labelled:
 def hold_out(
     records: list[Record], fraction: float, seed: int, by_class: bool = False
 ) -> tuple[list[Record], list[Record]]:
-    """The rows to train on and the rows held out, both in the order of the file.
+    """Split rows into training rows and held-out rows, both in their original order.
 
     Args:
         records: the rows.
-        fraction: held out.
-        seed: of the draw.
+        fraction: fraction of the rows that is held out.
+        seed: seed of the random draw.
         by_class: whether the draw is stratified, see `stratified`.
 
     Raises:
@@ -144,10 +144,10 @@ def hold_out(
 
 
 def stratified(records: Sequence[Record], count: int, seed: int, by_class: bool) -> set[int]:
-    """Indices of `count` rows, drawn by the seed.
+    """Indices of `count` rows, drawn at random by the seed.
 
-    With `by_class`, each class gets its fraction of the rows, and at least one while there are enough; a
-    row of several classes counts for the rarest of them.
+    With `by_class`, each class keeps its share of the rows, and has at least one if `count` allows. A row with
+    several classes counts for the rarest of them.
     """
     order = list(range(len(records)))
     random.Random(seed).shuffle(order)
@@ -158,7 +158,7 @@ def stratified(records: Sequence[Record], count: int, seed: int, by_class: bool)
     for index in order:
         rarest = min(names[index], key=lambda name: (counts[name], name), default="")
         strata.setdefault(rarest, []).append(index)
-    # The first row of each class, then the rows of all classes by their rank in it.
+    # The first row of each class, then the other rows by their relative rank within their class.
     queue = sorted(
         (rank > 0, (rank + 0.5) / len(rows) if rank else -len(rows), position, index)
         for position, rows in enumerate(strata.values())
@@ -168,14 +168,14 @@ def stratified(records: Sequence[Record], count: int, seed: int, by_class: bool)
 
 
 def with_label(records: list[Record], known: Collection[str] | None) -> list[Record]:
-    """The rows without those whose label marks them as unlabelled.
+    """Leave out the rows whose label means that they are unlabelled, such as `-` in SNLI.
 
     Args:
         records: labelled rows.
-        known: the classes; None for tasks without.
+        known: names of the classes; None for tasks without classes.
 
     Raises:
-        ElektronError: none is left.
+        ElektronError: no row is left.
     """
     markers = set() if known is None else UNLABELLED - set(known)
     found = " or ".join(sorted(markers & class_counts(records).keys())) if markers else ""
@@ -190,7 +190,7 @@ def with_label(records: list[Record], known: Collection[str] | None) -> list[Rec
 
 
 def _log_classes(task: str, records: Sequence[Record]) -> None:
-    """Log the classes of the training rows with their counts, and which of them may be none."""
+    """Log the classes of the training rows with their counts, and warn about names that may not be classes."""
     counts = class_counts(records)
     most = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:MAX_LOGGED]
     more = f" and {len(counts) - MAX_LOGGED:,} more" if len(counts) > MAX_LOGGED else ""
@@ -199,7 +199,7 @@ def _log_classes(task: str, records: Sequence[Record]) -> None:
     if task != CLASSIFICATION:
         return
     doubtful = sorted(name for name in counts if name.casefold() in DOUBTFUL)
-    if "-1" in counts and "0" in counts:  # beside 1 alone it is a class
+    if "-1" in counts and "0" in counts:  # with 1 as the only other name, -1 is a class
         doubtful.append("-1")
     if doubtful:
         names, rows = " or ".join(map(repr, doubtful)), f"{sum(counts[name] for name in doubtful):,}"

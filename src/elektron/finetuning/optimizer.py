@@ -1,8 +1,8 @@
 """AdamW, or Muon with AdamW, with layer-wise learning rate decay.
 
-As in the paper (Clark et al. 2020, §3.1): the head and whatever else is new have the peak learning
-rate, the top layer of the encoder `layer_decay` times it, and so on down to the embeddings. (The
-official code decays the top layer twice, which its author calls a bug.)
+As in the paper (Clark et al. 2020, §3.1), the head and other new weights have the peak learning rate, the
+top layer of the encoder has `layer_decay` times that rate, and so on down to the embeddings. (The official
+code decays the top layer twice, which its author calls a bug.)
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ LAYER = re.compile(r"(?:^|[._])(?:layers?|h|blocks?)\.(\d+)\.")
 
 
 class ChainedOptimizer(torch.optim.Optimizer):
-    """Several optimizers that step one after another, as one for schedulers and the Trainer.
+    """Several optimizers as one, for schedulers and the Trainer; `step` runs them one after another.
 
     Args:
-        optimizers: of disjoint parameters, before their first step. They share this one's groups and state.
+        optimizers: optimizers of disjoint parameters, before their first step. They share the parameter groups and
+            the state of this optimizer.
     """
 
     def __init__(self, optimizers: Sequence[torch.optim.Optimizer]) -> None:
@@ -39,7 +40,7 @@ class ChainedOptimizer(torch.optim.Optimizer):
         self._share()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # `load_state_dict` ends here, with new dictionaries.
+        # Called by `load_state_dict`, with new dictionaries.
         super().__setstate__(state)
         self._share()
 
@@ -50,15 +51,15 @@ class ChainedOptimizer(torch.optim.Optimizer):
             optimizer.state = self.state
 
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Step each."""
+        """Run a step of each optimizer."""
         for optimizer in self.optimizers:
             optimizer.step()
 
 
 def make_optimizer(model: PreTrainedModel, config: FinetuneConfig) -> torch.optim.Optimizer:
-    """The optimizer of a resolved configuration; weight decay is for matrices only.
+    """Make the optimizer of a resolved configuration. Weight decay applies to matrices only.
 
-    Muon has the matrices inside the layers of the encoder and of a decoder, AdamW everything else.
+    Muon trains the matrices inside the layers of the encoder and of a decoder, AdamW all other parameters.
     """
     assert config.learning_rate is not None
     assert config.layer_decay is not None
@@ -97,7 +98,9 @@ def make_optimizer(model: PreTrainedModel, config: FinetuneConfig) -> torch.opti
 def layer_matrices(model: PreTrainedModel) -> dict[torch.Tensor, tuple[int, bool]]:
     """The matrices inside the layers of the encoder and of a decoder.
 
-    For each, how many are stacked in it, and whether its norm has no effect on the function.
+    Returns:
+        For each weight, the number of matrices that are stacked in it, and whether its norm has no effect on the
+        output of the network.
     """
     encoder = encoder_of(model)
     networks = [encoder, model.decoder] if model.config.is_encoder_decoder else [encoder]
@@ -110,22 +113,22 @@ def layer_matrices(model: PreTrainedModel) -> dict[torch.Tensor, tuple[int, bool
 
 
 def encoder_parameters(model: PreTrainedModel) -> list[tuple[str, nn.Parameter]]:
-    """Names and parameters of the encoder, without a pooler, which is part of the head."""
+    """Names and parameters of the encoder without its pooler, which counts as part of the head."""
     named = encoder_of(model).named_parameters()
     return [(name, parameter) for name, parameter in named if name.partition(".")[0] != POOLER]
 
 
 def freeze_encoder(model: PreTrainedModel) -> None:
-    """Train the head alone."""
+    """Freeze the encoder, so that only the head is trained."""
     for _, parameter in encoder_parameters(model):
         parameter.requires_grad_(False)
 
 
 def learning_rate_scales(model: PreTrainedModel, decay: float) -> list[tuple[nn.Parameter, float]]:
-    """Every parameter that is trained, with its factor of the peak learning rate.
+    """Each trainable parameter, with the factor by which the peak learning rate is multiplied.
 
-    Embeddings and whatever else comes before the encoder's layers are one below the first layer;
-    what comes after them belongs to the last.
+    Embeddings and other parameters before the encoder's layers count as one layer below the first;
+    parameters after the layers count as part of the last.
     """
     layers: dict[nn.Parameter, int] = {}
     layer = -1

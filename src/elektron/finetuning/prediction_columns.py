@@ -18,7 +18,7 @@ Row = dict[str, Any]
 class PredictionColumns:
     """Adds predictions to the rows of one output, a chunk at a time.
 
-    The prefix is repeated where a column of any row written together has the name already.
+    The prefix is repeated if the rows have a column of that name already.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class PredictionColumns:
         self._names: dict[str, str] = {}
 
     def rows(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> list[Row]:
-        """The next rows; a column that appears only now may change a name, which is logged."""
+        """Rows with their predictions; a prediction is renamed, with a warning, if a new column has its name."""
         for record in records:
             self._columns.update(record.columns)
             # Columns of the file that the first rows lack.

@@ -1,7 +1,8 @@
-"""`Predictor`: records to predictions, for training, evaluation and prediction alike.
+"""`Predictor`: run a model on records and return predictions; used in training, evaluation and prediction.
 
-Rows are batched by length, so that there is little padding, and returned in their own order. A batch
-has as many rows as fit a number of tokens with padding, which decides memory and speed.
+Batches have features of similar length, so that there is little padding, and predictions are returned in
+the order of the records. The number of tokens in a batch, including padding, is limited, because it
+determines memory and speed.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from elektron.io.checksums import write_checksums
 from elektron.progress import Progress
 
 TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 32_768}
-"""By type of device. On CPUs more is no faster, and slower where the activations leave the caches."""
-LARGE_ENOUGH = 1 / 16
-"""Fraction of these tokens from which on a batch ends before rows that are much shorter."""
-SIMILAR = 0.8
-"""Rows at least so long, relative to the longest of a batch, are padded to it."""
+"""Most tokens in a batch, by type of device. On CPUs more are not faster, and slower once activations exceed caches."""
+MIN_FILL = 1 / 16
+"""A batch with at least this fraction of `TOKENS_AT_ONCE` gets no much shorter rows, see `MIN_LENGTH_RATIO`."""
+MIN_LENGTH_RATIO = 0.8
+"""A row is much shorter if its length is below this fraction of the longest row in the batch."""
 
 
 class Scored(NamedTuple):
@@ -33,9 +34,9 @@ class Scored(NamedTuple):
 
     predictions: Predictions
     before_tuning: Predictions
-    """Of the task before it chose its settings on these records, if it did."""
+    """Predictions before the task chose settings, such as a threshold, on these records; the same if it chose none."""
     loss: float
-    """Mean over the features."""
+    """Mean loss over the features."""
 
 
 @dataclass
@@ -47,14 +48,14 @@ class Predictor:
     tokenizer: PreTrainedTokenizerBase
     on: Device
     batch_size: int | None = None
-    """Most rows in a batch; of long rows fewer fit."""
+    """Most rows in a batch; batches of long rows have fewer. None for as many as `TOKENS_AT_ONCE` allows."""
 
     def __post_init__(self) -> None:
         self.model.to(self.on.device)
         self.model.eval()
 
     def save(self, folder: Path) -> None:
-        """Write the model, its tokenizer and its task, which plain transformers loads."""
+        """Write the model, its tokenizer and its task; transformers can load the folder."""
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
         self.task.save(folder)
@@ -68,16 +69,16 @@ class Predictor:
         return self.predict_features(records, features, title)
 
     def predict_features(self, records: Records, features: Features, title: str | None = None) -> Predictions:
-        """As `predict`, of features that are there already."""
+        """Like `predict`, for features that have been computed already."""
         outputs, _ = self._run(features, title, loss=False)
         return self.task.predictions(records, features, outputs)
 
     def score(self, records: Records, tune: bool = False) -> Scored:
-        """Predictions for labelled records and their loss, of one pass over them.
+        """Predictions for labelled records and their loss, in one pass over the records.
 
         Args:
-            records: labelled.
-            tune: whether the task chooses its settings on them, such as a threshold.
+            records: labelled records.
+            tune: whether the task chooses settings, such as a threshold, on these records.
         """
         features = self.task.features(records, self.tokenizer, labelled=True)
         outputs, loss = self._run(features, "evaluating")
@@ -94,7 +95,7 @@ class Predictor:
     def _run(
         self, features: Features, title: str | None, outputs: bool = True, loss: bool = True
     ) -> tuple[Outputs, float]:
-        """What the task reads of the network's output for each feature, and the mean loss; each if it is wanted."""
+        """The result of `Task.forward` for each feature if `outputs`, and the mean loss if `loss`."""
         found: Outputs = [None] * len(features)
         total = 0.0
         with torch.no_grad(), self.on.autocast():
@@ -108,7 +109,7 @@ class Predictor:
         return found, total / len(features)
 
     def batches(self, features: Features, title: str | None = None) -> Iterator[tuple[list[int], Batch]]:
-        """Numbers of features and their batch on the device, the longest first: what does not fit fails at once."""
+        """Indices of features and their batch on the device; the longest come first, to run out of memory early."""
         sizes = list(map(self.task.size, features))
         tokens = TOKENS_AT_ONCE[self.on.device.type]
         done = 0
@@ -122,12 +123,12 @@ class Predictor:
 
 
 def batches_by_size(sizes: Sequence[int], tokens: int, most_rows: int | None) -> Iterator[list[int]]:
-    """Numbers of rows in batches, the longest first.
+    """Group rows into batches of indices, the longest rows first.
 
     Args:
-        sizes: tokens of each row.
-        tokens: most in a batch with padding, unless a single row has more.
-        most_rows: in a batch; None for as many as fit.
+        sizes: number of tokens of each row.
+        tokens: most tokens in a batch including padding, unless a single row has more.
+        most_rows: most rows in a batch; None for as many as fit.
     """
     batch: list[int] = []
     for number in sorted(range(len(sizes)), key=lambda number: -sizes[number]):
@@ -135,7 +136,7 @@ def batches_by_size(sizes: Sequence[int], tokens: int, most_rows: int | None) ->
         if batch and (
             (len(batch) + 1) * longest > tokens
             or len(batch) == most_rows
-            or (len(batch) * longest >= LARGE_ENOUGH * tokens and sizes[number] < SIMILAR * longest)
+            or (len(batch) * longest >= MIN_FILL * tokens and sizes[number] < MIN_LENGTH_RATIO * longest)
         ):
             yield batch
             batch = []

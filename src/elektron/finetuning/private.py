@@ -1,9 +1,10 @@
-"""Differentially private training: DP-SGD (Abadi et al. 2016) with the parts of opacus.
+"""Differentially private training: DP-SGD (Abadi et al. 2016) with components of opacus.
 
-A step takes each training row with the same probability (Poisson sampling), clips the gradient of each row, adds
-noise to their sum, and lets any optimizer use it. The noise multiplier follows from the budget by the PRV accountant
-(Gopi et al. 2021), for all trainings of a command together. Noise and sampling come from the operating system's
-randomness: the seed is written in `config.yaml`, and who knows the noise can subtract it.
+A step draws each training row with the same probability (Poisson sampling), clips the gradient of each row, adds
+noise to the sum of the gradients, and passes the result to the optimizer. The PRV accountant (Gopi et al. 2021)
+computes the noise multiplier from the privacy budget, which all training runs of a command share. The generators of
+noise and sampling are seeded by the operating system and not by `seed`, which is written to `config.yaml`: anyone who
+can reproduce the noise can subtract it.
 """
 
 from __future__ import annotations
@@ -34,32 +35,32 @@ TOLERANCE = 0.01
 
 @dataclass(frozen=True)
 class Privacy:
-    """A budget, and what it takes to keep it; neighbouring data sets differ by one training row more or less."""
+    """A privacy budget and the parameters that keep it. Neighbouring data sets differ by one added or removed row."""
 
     epsilon: float
-    """Spent by all trainings together, at most what was asked for."""
+    """Spent by all training runs together; at most `FinetuneConfig.epsilon`."""
     delta: float
     noise_multiplier: float
     """Standard deviation of the noise on a sum of gradients, relative to `max_grad_norm`."""
     max_grad_norm: float
     sample_rate: float
-    """Probability of each row to be in a step."""
+    """Probability that a row is drawn for a step."""
     steps: int
-    """Of one training."""
+    """Steps of one training run."""
     trainings: int
     accountant: str = ACCOUNTANT
 
 
 def calibrate_noise(config: FinetuneConfig, rows: int, trainings: int = 1) -> Privacy:
-    """The noise for the budget of a resolved configuration.
+    """Compute the noise multiplier for the privacy budget of a configuration.
 
     Args:
-        config: resolved, private.
-        rows: training rows.
-        trainings: how many trainings with these settings share the budget.
+        config: a resolved configuration with `private`.
+        rows: number of training rows.
+        trainings: number of training runs with these settings that share the budget.
 
     Raises:
-        ElektronError: opacus is not installed, or no noise is enough for the budget.
+        ElektronError: opacus is not installed, `delta` is too large, or no noise is enough for the budget.
     """
     assert config.epsilon and config.delta and config.epochs  # for mypy: resolved
     assert config.batch_size and config.max_grad_norm
@@ -68,12 +69,12 @@ def calibrate_noise(config: FinetuneConfig, rows: int, trainings: int = 1) -> Pr
         from opacus.accountants.utils import get_noise_multiplier
     if config.delta >= 1 / rows:
         raise ElektronError(
-            f"--delta {config.delta:g} would allow to publish one of the {rows} rows: it must be below 1/{rows}"
+            f"--delta {config.delta:g} would allow one of the {rows} rows to be revealed: it must be below 1/{rows}"
         )
     sample_rate = min(1.0, config.batch_size / rows)
     steps = max(1, round(config.epochs / sample_rate))
     with warnings.catch_warnings():
-        # The PRV accountant asks the RDP one for a first estimate, whose tightness does not matter.
+        # The PRV accountant takes a first estimate from the RDP accountant, whose tightness does not matter.
         warnings.filterwarnings("ignore", "Optimal order", module="opacus")
         try:
             noise = get_noise_multiplier(
@@ -84,7 +85,7 @@ def calibrate_noise(config: FinetuneConfig, rows: int, trainings: int = 1) -> Pr
                 accountant=ACCOUNTANT,
                 epsilon_tolerance=TOLERANCE * config.epsilon,
             )
-        except (ValueError, RuntimeError) as error:  # the second: of the PRV accountant
+        except (ValueError, RuntimeError) as error:  # RuntimeError comes from the PRV accountant
             raise ElektronError(f"--epsilon {config.epsilon:g}: {error}") from error
         accountant = create_accountant(ACCOUNTANT)
         accountant.history = [(noise, sample_rate, steps * trainings)]
@@ -93,7 +94,7 @@ def calibrate_noise(config: FinetuneConfig, rows: int, trainings: int = 1) -> Pr
 
 
 def first_of_each_row(features: Sequence[Feature]) -> list[Feature]:
-    """The first feature of each record: a row that is read in windows would count several times."""
+    """The first feature of each record, because a row with several windows would count several times."""
     return list({feature["record"]: feature for feature in reversed(features)}.values())[::-1]
 
 
@@ -110,10 +111,10 @@ def train_privately(
 ) -> History:
     """Train `model` in place, except its token embeddings.
 
-    Those have so many parameters that the gradients of some rows fill the memory, and a row reaches few of them.
+    These have so many parameters that the gradients of a few rows would fill the memory, and a row uses few of them.
 
-    Args and errors are those of `train`; there is one feature for each row, and `privacy` is of `calibrate_noise` for
-    as many.
+    Arguments, result and errors are those of `train`, except that there is no `seed`, that `features` has one feature
+    for each row, and that `privacy` is the result of `calibrate_noise` for this number of rows.
     """
     from opacus import GradSampleModule
     from opacus.optimizers import DPOptimizer
@@ -140,7 +141,7 @@ def train_privately(
     )
     steps_in_epoch = round(1 / privacy.sample_rate)
     with Progress(title, privacy.steps, "steps") as bar, warnings.catch_warnings():
-        # Embeddings read numbers, which have no gradient.
+        # The input of embeddings is token ids, which have no gradient.
         warnings.filterwarnings("ignore", "Full backward hook is firing")
         monitor = Monitor(config, task.metric, evaluate, bar, tracker)
         model.train()
@@ -155,7 +156,7 @@ def train_privately(
                     if not losses.isfinite().all():
                         raise not_finite(step * privacy.sample_rate)
                     losses.sum().backward()
-                else:  # no row was drawn: the step is noise alone
+                else:  # no row was drawn: the step consists of noise alone
                     for parameter in optimizer.params:
                         parameter.grad_sample = parameter.new_empty(0, *parameter.shape)
                 optimizer.signal_skip_step(number < len(chunks))
@@ -179,7 +180,7 @@ def row_losses(model: PreTrainedModel, batch: Batch, smoothing: float) -> Tensor
     A mean over the batch's tokens would let one row change the gradients of others.
     """
     labels, ids = batch["labels"], batch["input_ids"]
-    # A row each: what is broadcast over the batch has no gradient by row.
+    # One row of positions per input: a tensor that is broadcast over the batch has no per-row gradients.
     positions = torch.arange(ids.shape[1], device=ids.device).repeat(len(ids), 1)
     inputs = {"token_type_ids": torch.zeros_like(ids), "position_ids": positions} | batch
     logits = model(**{name: inputs[name] for name in inputs if name != "labels"}).logits

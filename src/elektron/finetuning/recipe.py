@@ -1,4 +1,4 @@
-"""The settings of a fine-tuning: defaults by size of the model, what is refused, and what `--sweep` tries.
+"""Settings of `elektron finetune`: defaults by task and model size, checks, and the combinations of `--sweep`.
 
 The paper (Clark et al. 2020, appendix B) has peak learning rates 3e-4, 1e-4, 5e-5 and layer-wise
 decay 0.8, 0.8, 0.9 for small, base and large; warm-up over a tenth of the steps, batch size 32,
@@ -22,21 +22,21 @@ from elektron.recipes import pretrain_config, recipe_names
 
 SCRATCH = "scratch:"
 GENERATING = {"translation": (8.0, 64), "summarization": (6.0, 16), "generation": (3.0, 64)}
-"""Tasks that generate text: epochs and batch size. Generation's were not measured."""
+"""Default epochs and batch size of the tasks that generate text. Those of `generation` were not tuned."""
 WITHOUT_CLASSES = ("regression", "question-answering", "embedding")
 MUON_LEARNING_RATE = 0.02
 FEW_ROWS = 3000
-"""RTE has 2,500 training rows; three epochs of so few are not enough."""
-READ_AT_ONCE = 512
-"""Tokens that the paper's models read."""
-OF_SOME_TASKS: dict[str, tuple[str, ...]] = {
+"""With fewer rows the default is 10 epochs and not 3, which are too few for the 2,500 rows of RTE."""
+DEFAULT_MAX_LENGTH = 512
+"""Longest input of the paper's models, in tokens."""
+TASKS_OF_SETTING: dict[str, tuple[str, ...]] = {
     "null_threshold": ("question-answering",),
     "label_separator": ("classification",),
     "truncation": ("classification", "regression", *GENERATING),
     "stride": ("classification", "regression", "token-classification", "question-answering"),
     **dict.fromkeys(("decoder_layers", "max_target_length", "target_tokenizer", "decoding"), tuple(GENERATING)),
 }
-"""Settings that other tasks do not have; those with a default other than None are not checked."""
+"""The tasks that a setting applies to. Settings with a default, such as `target_vocab_size`, cannot be checked."""
 PRIVATE: dict[str, Any] = {
     "optimizer": "adamw",
     "learning_rate": 0.03,
@@ -46,17 +46,17 @@ PRIVATE: dict[str, Any] = {
     "dropout": 0.0,
     "precision": "fp32",
 }
-"""Defaults of private training, measured with 4,000 rows: the head alone is trained, since the noise of a step grows
-with the number of parameters. 16 rows at once, since each has a gradient of its own in memory."""
+"""Defaults of private training, tuned on 4,000 rows. Only the head is trained, because the noise of a step grows with
+the number of parameters. A micro-batch has 16 rows, because the gradient of each row is kept in memory."""
 PRIVATE_LEARNING_RATE = 1e-3
-"""Where the encoder is trained too (Li et al. 2022)."""
+"""Default of private training if the encoder is trained too (Li et al. 2022)."""
 PRIVATE_BATCH = 1024
 PRIVATE_STEPS_IN_EPOCH = 8
 PRIVATE_TASKS = ("classification", "regression", "token-classification")
 PRIVATE_FAMILIES = ("elektron", "electra", "bert")
-"""Whose gradients by row have been compared with those of rows alone."""
-MECHANISM = ("epochs", "batch_size")
-"""Settings that decide how much noise a budget needs: the trainings of a private sweep have them in common."""
+"""Model types whose per-row gradients have been verified against the gradients of single rows."""
+NOISE_SETTINGS = ("epochs", "batch_size")
+"""Settings that determine how much noise a privacy budget needs; they cannot be swept."""
 NOT_SWEPT = {
     *("task", "model", "train", "eval", "test", "out", "baseline", "sweep", "seeds", "seed"),
     *("private", "epsilon", "delta", "track"),
@@ -66,7 +66,7 @@ NOT_SWEPT = {
 
 
 class Size(NamedTuple):
-    """Defaults for networks up to a width."""
+    """Defaults for encoders with a hidden size of at most `width`."""
 
     width: float
     learning_rate: float
@@ -80,22 +80,22 @@ ELEKTRON = (Size(256, 1e-3, 1.0), Size(768, 3e-4, 0.9), Size(math.inf, 1e-4, 0.9
 def resolve(
     config: FinetuneConfig, family: str, width: int, longest: int, rows: int, pretrained: bool
 ) -> FinetuneConfig:
-    """A copy in which no setting of the training is None.
+    """A copy of the configuration with the defaults for training filled in.
 
     Args:
-        config: what the user gave, already `check`ed.
+        config: the user's configuration, which `check` has accepted.
         family: `model_type` of the encoder.
-        width: its hidden size.
-        longest: tokens that it can read.
-        rows: training rows.
-        pretrained: whether its weights are; random ones need other settings.
+        width: hidden size of the encoder.
+        longest: longest input of the encoder in tokens.
+        rows: number of training rows.
+        pretrained: whether the encoder has pretrained weights; random weights need other settings.
 
     Raises:
-        ElektronError: `max_length` is more than the encoder can read.
+        ElektronError: `max_length` is more than the encoder can read, or `stride` is too large.
     """
     sizes = ELEKTRON if family == "elektron" else PAPER
     size = next(size for size in sizes if width <= size.width)
-    length = min(READ_AT_ONCE, longest)
+    length = min(DEFAULT_MAX_LENGTH, longest)
     epochs = 10 if config.task == "regression" or rows < FEW_ROWS else 3
     if config.task == "question-answering":
         epochs = 2
@@ -163,15 +163,15 @@ def held_out_fraction(sources: Sequence[str]) -> float | None:
 
 
 def default_keep(task: str) -> str:
-    """Which epoch is kept if the user does not say."""
+    """The default of `keep` for a task."""
     return "last" if task in GENERATING else "best"
 
 
 def check(config: FinetuneConfig) -> None:
-    """Refuse settings that cannot work, before anything is read.
+    """Check the settings before any file is read.
 
     Raises:
-        ElektronError: names the setting and its value; there is no such recipe.
+        ElektronError: a setting does not apply to the task or contradicts another, or there is no such recipe.
     """
     scratch = config.model.startswith(SCRATCH)
     if scratch:
@@ -179,11 +179,11 @@ def check(config: FinetuneConfig) -> None:
     elif config.model in recipe_names() and not Path(config.model).exists():
         raise ElektronError(f"{config.model} is a recipe: did you mean {SCRATCH}{config.model}?")
     check_private(config)
-    for name, tasks in OF_SOME_TASKS.items():
+    for name, tasks in TASKS_OF_SETTING.items():
         if config.task not in tasks and getattr(config, name) not in (None, DecodingConfig()):
             flag = "--" + name.replace("_", "-")
             raise ElektronError(f"{flag} does not apply to {config.task}, only to {comma_list(tasks)}")
-    refuse_long_stride(config.stride, config.max_length or READ_AT_ONCE)
+    refuse_long_stride(config.stride, config.max_length or DEFAULT_MAX_LENGTH)
     if config.patience is not None and (config.keep or default_keep(config.task)) == "last":
         raise ElektronError("--patience needs --keep best: without it no epoch is the best on eval")
     if config.tokenizer is not None and not scratch:
@@ -201,16 +201,16 @@ def check(config: FinetuneConfig) -> None:
 
 
 def refuse_long_stride(stride: int | None, length: int) -> None:
-    """Raise ElektronError if windows of a length would overlap almost wholly."""
+    """Raise ElektronError if windows of `length` tokens would overlap almost completely."""
     if stride is not None and stride >= length - LEAST_LENGTH:
         raise ElektronError(f"--stride {stride} must be well below the {length} tokens read")
 
 
 def check_private(config: FinetuneConfig) -> None:
-    """Refuse what differential privacy does not have, or what would void it.
+    """Check the settings of private training.
 
     Raises:
-        ElektronError: names the setting and the reason.
+        ElektronError: a setting is missing, is not supported in private training, or would break its guarantee.
     """
     if not config.private:
         for name in ("epsilon", "delta"):
@@ -221,7 +221,7 @@ def check_private(config: FinetuneConfig) -> None:
         raise ElektronError("--private needs --epsilon: how much may be revealed, such as 8")
     if config.task not in PRIVATE_TASKS:
         raise ElektronError(f"--private is for {comma_list(PRIVATE_TASKS)}, not for {config.task}")
-    swept = [name for name in MECHANISM if name in combinations(config.sweep)[0]]
+    swept = [name for name in NOISE_SETTINGS if name in combinations(config.sweep)[0]]
     same = {Path(name).resolve() for name in config.train}
     for found, why in (
         (config.model.startswith(SCRATCH), f"{SCRATCH}RECIPE: it trains no token embeddings"),
@@ -248,7 +248,7 @@ def combinations(items: Sequence[str]) -> list[dict[str, Any]]:
     """The settings that `--sweep` tries: `learning_rate=1e-4,3e-4 epochs=3,10` has four combinations.
 
     Returns:
-        For each, values by the setting's dotted name; one empty combination for no items.
+        For each combination, values by dotted name of the setting; without items, one empty combination.
 
     Raises:
         ElektronError: a setting that does not exist or cannot be varied, or an invalid value.

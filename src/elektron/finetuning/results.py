@@ -1,11 +1,11 @@
-"""What a fine-tuning writes: a model folder that plain transformers loads, and everything known about it.
+"""Evaluate a fine-tuned model, and write it to a folder that transformers can load, with everything known about it.
 
 config.json, model.safetensors, tokenizer.json …   the model, as transformers saves it
-task.json          what else the model needs: labels, lengths, decoding
+task.json          what else the model needs: labels, lengths, decoding settings
 metrics.json       metrics with 95 % intervals, and those of baselines
 predictions.jsonl  the reported rows with the model's predictions
-runs.json          every training
-details.json       confusion, metrics by class, device, versions, warnings
+runs.json          every training run
+details.json       confusion matrix, metrics by class, device, versions, warnings
 config.yaml        the resolved configuration
 report.html, README.md
 """
@@ -70,11 +70,11 @@ def write_results(
 ) -> dict[str, Any]:
     """Evaluate the kept model on the reported rows and write everything; returns the metrics."""
     records, predictor = data.reported, trained.predictor
-    assert predictor is not None  # the best training is never removed
+    assert predictor is not None  # the weights of the best training run are never deleted
     chosen = [t for t in trials if (t.side, t.settings) == (trained.trial.side, trained.trial.settings)]
     seeds = [metrics for t in chosen if (metrics := t.test if data.test else t.eval)]
     privacy = trained.trial.privacy
-    # What baselines learn of the training rows is learned without noise.
+    # Baselines learn from training rows without noise, so they get none in private training.
     evaluated = evaluate(predictor, records, () if privacy else data.train, seeds, trained.scored)
     metrics = evaluated.metrics | {
         "split": data.reported_on,
@@ -108,11 +108,11 @@ def write_results(
 
 
 def pretraining_of(encoder: str) -> dict[str, Any] | None:
-    """What the run took whose folder an encoder is in, and the names of its sources; None for another encoder."""
+    """Steps, tokens, FLOPs and sources of the pre-training run whose folder contains an encoder; None without one."""
     run = Path(encoder).parent
     try:
         summary, corpus = (read_json(run / name, mapping) or {} for name in (SUMMARY, CORPUS))
-    except ElektronError:  # perhaps no run's; a training is not lost for it
+    except ElektronError:  # perhaps not files of a run; the fine-tuned model must be written all the same
         return None
     if "flops" not in summary:
         return None
@@ -140,9 +140,9 @@ def evaluate(
 
     Args:
         predictor: the model.
-        records: labelled.
+        records: labelled records.
         train: the training records, if known.
-        seeds: metrics of the same records by models that other seeds gave, and by this one.
+        seeds: metrics of the models of all seeds, including this one, on the same records.
         scored: the predictions, if they have been made already.
     """
     task = predictor.task
@@ -187,10 +187,13 @@ def judge(
     baselines: Sequence[dict[str, Any]],
     seeds: Sequence[Mapping[str, float]] = (),
 ) -> tuple[list[str], list[str]]:
-    """Metrics that are clearly better than those of the best baseline, and warnings about the others.
+    """Compare the metrics of a model with those of the best baseline.
 
-    One is clearly better where the 95 % interval of the difference is above 0 and so are all seeds. There is a warning
-    too where the model says the same of every row.
+    A metric is clearly better if the 95 % interval of the difference is above 0 and all seeds are better.
+
+    Returns:
+        A sentence for each metric that is clearly better, and warnings about the other metrics and about a model that
+        predicts the same for every row.
     """
     better: list[str] = []
     found: list[str] = []
@@ -219,7 +222,7 @@ def judge(
 def compared_with_baselines(
     task: Task, records: Sequence[Record], measure: Measure, train: Sequence[Record]
 ) -> list[dict[str, Any]]:
-    """Name and metrics of each baseline, and 95 % intervals of how far the model's are above them."""
+    """Name and metrics of each baseline, and 95 % intervals of the differences, model minus baseline."""
     found = []
     for baseline in task.baselines(records, train):
         other = task.measure(records, baseline.predictions)
@@ -229,7 +232,7 @@ def compared_with_baselines(
 
 
 def bootstrap_differences(base: Measure, other: Measure) -> dict[str, Interval]:
-    """95 % intervals of how far the metrics of `other` are above those of `base`, over resamples of the same rows."""
+    """95 % intervals of the differences of the metrics, `other` minus `base`, over resamples of the same rows."""
 
     def difference(rows: Rows) -> dict[str, float]:
         theirs = base.compute(rows)
@@ -239,12 +242,12 @@ def bootstrap_differences(base: Measure, other: Measure) -> dict[str, Interval]:
 
 
 def paired_difference(base: Path, other: Path, metric: str) -> Interval:
-    """The 95 % interval of how far a metric of one model is above another's, from the predictions in their folders.
+    """The 95 % interval of the difference of a metric, `other` minus `base`, from the predictions of two models.
 
     Args:
-        base: folder of the one, with predictions for the same rows as in `other`.
-        other: folder of the other.
-        metric: its name.
+        base: folder of one model.
+        other: folder of the other model, with predictions for the same rows.
+        metric: name of the metric.
 
     Raises:
         ElektronError: a folder cannot be read.
@@ -254,7 +257,7 @@ def paired_difference(base: Path, other: Path, metric: str) -> Interval:
         task = load_task(str(folder))
         if (details := folder / DETAILS).is_file():
             names = (read_json(details, mapping) or {}).get("columns") or {}
-            task.columns = task.columns | names  # of these rows, not of training
+            task.columns = task.columns | names  # of these rows, which may have other columns than the training rows
         config = EvaluateConfig(model=str(folder))
         records = list(read_records([str(folder / PREDICTIONS)], task.files(), config, labelled=True))
         predictions = [
@@ -268,7 +271,7 @@ def paired_difference(base: Path, other: Path, metric: str) -> Interval:
 def write_evaluation(
     folder: Path, metrics: dict[str, Any], details: dict[str, Any], records: Sequence[Record], predictions: Predictions
 ) -> None:
-    """Metrics and predictions into a folder that has its `task.json`, and the report about them."""
+    """Write metrics, details, predictions and the report into a folder that has a `task.json` already."""
     write_json(folder / METRICS, metrics)
     write_json(folder / DETAILS, details)
     write_predictions(folder / PREDICTIONS, records, predictions)
@@ -276,10 +279,10 @@ def write_evaluation(
 
 
 def write_predictions(path: Path, records: Sequence[Record], predictions: Predictions) -> None:
-    """One JSON object a line, in the order of the records, with the values of all roles.
+    """Write one JSON object per line, in the order of the records: columns, values of all roles and predictions.
 
-    The records of nested files, such as SQuAD's, do not have the passage among their columns. Several labels in one
-    column are a list, however the file writes them, and so are choices and answers that it writes as text.
+    The values of roles are written too because the columns of nested files, such as SQuAD's, lack the passage. Lists
+    of labels, choices and answers are written as lists, even if the file has them as text.
     """
     written = []
     for record in records:
@@ -303,18 +306,20 @@ def is_written_list(field: Any) -> bool:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Indented JSON."""
+    """Write indented JSON."""
     path.write_text(to_json(content, indent=1) + "\n", encoding="utf-8")
 
 
 def summary_text(out: Path) -> str:
-    """Printed at the end: all trainings, what pre-training contributed, the metrics, and the files."""
+    """The text that is printed at the end: all training runs, the gain from pre-training, the metrics and the files."""
     result, parts = read_task_result(out), []
     if len(result.runs) > 1:
         parts.append("\n".join([f"Runs:\n{runs_table(result).markdown()}", *seeds_sentences(result)]))
     if gain := pretraining_gain(result):
         sides, _, verdict = gain
-        parts.append(f"Was it worth it?\n{sides_table(sides, result.format(result.metric), {}).markdown()}\n{verdict}")
+        parts.append(
+            f"Gain from pre-training\n{sides_table(sides, result.format(result.metric), {}).markdown()}\n{verdict}"
+        )
     parts.append(metrics_text(result))
     if result.privacy:
         parts.append(privacy_sentence(result.privacy))
@@ -328,5 +333,5 @@ def summary_text(out: Path) -> str:
 
 
 def metrics_text(result: TaskResult) -> str:
-    """The metrics with their intervals and those of baselines."""
+    """A table of the metrics with their intervals and the metrics of baselines."""
     return f"Metrics of {rows_in_words(result)}:\n{metrics_table(result, meanings=False).markdown()}"

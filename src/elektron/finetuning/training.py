@@ -1,7 +1,7 @@
-"""One training with transformers' Trainer: our optimizer, metrics after each epoch, and the epoch that is kept.
+"""Train a model with transformers' Trainer and our optimizer, evaluate it after each epoch, and keep one epoch.
 
-Rows of similar length are in one batch. The weights of the best epoch stay in memory; nothing is
-written to the disk, since the Trainer's own checkpoints are pickled.
+Batches have rows of similar length. The weights of the best epoch are kept in memory, not in the Trainer's
+checkpoints, because these are pickled.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from elektron.tracking import Tracker
 
 @dataclass
 class History:
-    """The epochs of a training, and which of them the model has the weights of."""
+    """The epochs of a training run, and the epoch whose weights the model has."""
 
     epochs: list[Epoch] = field(default_factory=list)
     kept: int = -1
@@ -60,16 +60,19 @@ def train(
     """Train `model` in place.
 
     Args:
-        task: of the model.
-        model: new, on any device.
-        tokenizer: the encoder's.
+        task: task of the model.
+        model: a new model, on any device.
+        tokenizer: tokenizer of the encoder.
         features: labelled training features.
-        config: resolved.
-        seed: of the order of rows and of dropout.
-        evaluate: metrics of the model on the evaluation rows; `task.metric` decides which epoch is
-            kept, if `config.keep` is `best`.
-        title: of the progress bar.
-        tracker: for the metrics of each epoch.
+        config: a resolved configuration, see `recipe.resolve`.
+        seed: seed of the order of rows and of dropout.
+        evaluate: computes the metrics of the model on the evaluation rows; `task.metric` decides which
+            epoch is kept, if `config.keep` is `best`.
+        title: title of the progress bar.
+        tracker: receives the metrics of each epoch.
+
+    Returns:
+        The metrics of each epoch, and which epoch was kept.
 
     Raises:
         ElektronError: the loss is non-finite.
@@ -86,7 +89,7 @@ def train(
         monitor = Monitor(config, task.metric, evaluate, bar, tracker)
 
         class LossTrainer(Trainer):
-            """Adds up the losses for the progress bar; a callback does not get them between logs."""
+            """Sums the losses for the progress bar, since callbacks receive them only when the Trainer logs."""
 
             def training_step(self, *args: Any, **options: Any) -> Tensor:
                 loss = super().training_step(*args, **options)
@@ -102,7 +105,7 @@ def train(
             max_grad_norm=config.max_grad_norm,
             train_sampling_strategy="group_by_length",
             bf16=Device.choose(config.precision).dtype == torch.bfloat16,
-            use_cpu=not torch.cuda.is_available(),  # otherwise bf16 is refused there
+            use_cpu=not torch.cuda.is_available(),  # otherwise the Trainer refuses bf16 on CPUs
             logging_strategy="epoch",
             logging_nan_inf_filter=False,
             save_strategy="no",
@@ -112,7 +115,7 @@ def train(
             remove_unused_columns=False,
             dataloader_pin_memory=torch.cuda.is_available(),
         )
-        arguments._n_gpu = min(arguments.n_gpu, 1)  # of several the Trainer gives each a batch, by DataParallel
+        arguments._n_gpu = min(arguments.n_gpu, 1)  # with several GPUs the Trainer would use DataParallel
         trainer = LossTrainer(
             model=model,
             args=arguments,
@@ -145,7 +148,7 @@ def smoothed_loss(smoothing: float) -> Callable[..., Tensor]:
 
 
 class Monitor(TrainerCallback):
-    """Evaluates the model after each epoch, keeps the weights of the best, and stops when patience ends."""
+    """Evaluates the model after each epoch, keeps the weights of the best epoch, and stops training by `patience`."""
 
     def __init__(
         self,
@@ -163,14 +166,14 @@ class Monitor(TrainerCallback):
         self.history = History()
         self.best: dict[str, Tensor] | None = None
         self.loss_sum = torch.zeros(())
-        """Of the steps of the present epoch."""
+        """Sum of the losses of the steps of the current epoch."""
         self.epoch_began = 0
         self.next_reading = 0.0
 
     def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
         """Move the progress bar and, once a second, show the mean loss of the epoch so far."""
         note = self.bar.note
-        if time.monotonic() >= self.next_reading:  # reading waits for the device
+        if time.monotonic() >= self.next_reading:  # reading synchronizes with the device
             self.next_reading = time.monotonic() + 1
             note = f"loss {float(self.loss_sum) / (state.global_step - self.epoch_began):.3f}"
         self.bar.update(state.global_step, note)
@@ -190,13 +193,16 @@ class Monitor(TrainerCallback):
             control.should_training_stop = True
 
     def after_epoch(self, model: PreTrainedModel, epoch: float, step: int, loss: float | None) -> bool:
-        """Evaluate the model and keep its weights if they are the best; whether patience has ended.
+        """Evaluate the model and keep its weights if they are the best so far.
 
         Args:
-            model: as it is now.
-            epoch: passes over the training rows until now.
+            model: the model that is trained.
+            epoch: passes over the training rows so far.
             step: number of the last step.
-            loss: mean training loss since the last call, if it may be known.
+            loss: mean training loss since the last call; None in private training, which must not reveal it.
+
+        Returns:
+            Whether to stop, because `config.patience` epochs in a row were not the best.
         """
         was_training = model.training
         model.eval()
@@ -216,7 +222,7 @@ class Monitor(TrainerCallback):
         return self.config.patience is not None and epochs_since >= self.config.patience
 
     def finish(self, model: PreTrainedModel) -> History:
-        """Give the model the weights of the kept epoch, for evaluation."""
+        """Load the weights of the kept epoch into the model, and set it to evaluation mode."""
         if self.best is not None:
             model.load_state_dict(self.best)
         model.eval()

@@ -1,8 +1,7 @@
-"""A trial: one training of `elektron finetune`, which runs one a seed and swept setting; and resuming after trials.
+"""Trials of `elektron finetune`, and resuming from them: a trial is a training run with one seed and swept settings.
 
-A command with several trials keeps the finished ones in the folder in which its result is going
-to be written; the same command with the same data resumes from them. Only the weights of the best training
-so far are kept.
+A command with several trials saves each finished one in the folder of its future result; the same command with the
+same data resumes from them. Only the weights of the best trial so far are kept.
 """
 
 from __future__ import annotations
@@ -42,25 +41,25 @@ MODEL = "model"
 
 @dataclass
 class Trained:
-    """A finished training."""
+    """A finished training run."""
 
     number: int
-    """Index among the trainings of the command."""
+    """Index among the training runs of the command."""
     trial: TrainingRun
     config: FinetuneConfig
-    """Resolved."""
+    """The resolved configuration."""
     predictor: Predictor | None
-    """None where an earlier, interrupted process has deleted the weights because another training is better."""
+    """The trained model; None if an earlier, interrupted process has deleted its weights because another is better."""
     scored: Scored | None = None
-    """Of the test rows, or of the evaluation rows where there are none; None after a process was interrupted."""
+    """Predictions for the test rows, or without test rows for the evaluation rows; None if this process made none."""
 
 
 class FinishedTrials:
-    """The finished trainings of a command, by their index, which depends on the configuration only.
+    """The finished training runs of a command on disk, by their index, which depends on the configuration only.
 
     Args:
-        folder: where they are kept.
-        identity: digest of the command's settings and data; None where nothing is kept, as for a single training.
+        folder: folder in which they are saved.
+        identity: digest of the command's settings and data; None if nothing is saved, as for a single training run.
     """
 
     def __init__(self, folder: Path, identity: str | None) -> None:
@@ -73,18 +72,18 @@ class FinishedTrials:
             log.warning(
                 "%d finished trainings of an interrupted run had other settings or data, and are removed", self.count
             )
-        shutil.rmtree(folder, ignore_errors=True)  # also of a process that ended in its first
+        shutil.rmtree(folder, ignore_errors=True)  # also what an unfinished first run has left
 
     @property
     def count(self) -> int:
-        """Number of finished trainings."""
+        """Number of finished training runs."""
         return len(list(self.folder.glob(f"[0-9]*/{TRIAL}")))
 
     def load(self, number: int, config: FinetuneConfig, encoder: Encoder) -> Trained | None:
-        """A training by its number; None if it is not finished.
+        """Load a training run by its index; None if it is not finished.
 
         Raises:
-            ElektronError: it cannot be read.
+            ElektronError: its files cannot be read.
         """
         folder = self.folder / str(number)
         path = folder / TRIAL
@@ -107,13 +106,13 @@ class FinishedTrials:
         return Trained(number, trial, config, predictor)
 
     def save(self, trained: Trained) -> None:
-        """Write a finished training, or update its metrics. `run.json` marks it as finished and is written last."""
+        """Save a finished training run, or update its metrics. `run.json` marks it as finished and is written last."""
         folder = self.folder / str(trained.number)
         if self.identity is None or trained.predictor is None:
             return
         try:
             if not (folder / TRIAL).exists():
-                shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed here
+                shutil.rmtree(folder, ignore_errors=True)  # left by a process that was killed while it saved
                 folder.mkdir(parents=True)
                 atomic_write(self.folder / IDENTITY, self.identity)
                 with atomic_folder(folder / MODEL, owned=True) as model:
@@ -123,14 +122,14 @@ class FinishedTrials:
             log.warning("%s cannot be kept for resuming (%s)", trained.trial.name, error)
 
     def remove_model(self, number: int) -> None:
-        """Delete the weights of a training that is not the best."""
+        """Delete the weights of a training run that is not the best."""
         model = self.folder / str(number) / MODEL
         if model.is_dir():
             shutil.rmtree(model.rename(model.with_name("removed")))
 
 
 def identity(config: FinetuneConfig, data: Labelled, encoder: Encoder) -> str:
-    """A digest of everything that the results of the trainings depend on."""
+    """A digest of everything that the results of the training runs depend on."""
     settings = {k: v for k, v in to_flat_dict(config).items() if k not in ("out", "track", "train", "eval", "test")}
     rows = [[record.values for record in part] for part in (data.train, data.eval, data.test)]
     described = [__version__, settings, rows, encoder.config.to_dict()]

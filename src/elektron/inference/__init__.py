@@ -1,1 +1,1 @@
-"""A fine-tuned model put to work: predictions, scores, answers with their source."""
+"""Inference with trained models: `elektron predict`, `evaluate`, `detect` and `export`."""

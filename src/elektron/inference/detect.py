@@ -1,9 +1,9 @@
-"""`elektron detect`: words that look wrong to a pre-trained discriminator, and what its generator would write.
+"""`elektron detect`: finds words that a pre-trained discriminator classifies as replaced, and suggests alternatives.
 
-The discriminator reads a text once. A token's probability is that of having been replaced by a sample of the
-generator, as in pre-training; a word's is the highest of its tokens. A text longer than a window is read in
-windows that overlap, and each token's probability is taken from the window in whose middle it is. For a suspicious
-word the generator sees one [MASK] in its place, and its likeliest words are suggested.
+The discriminator reads a text once and gives each token the probability that the generator replaced it, as in
+pre-training; a word has the highest probability of its tokens. A text longer than a window is read in overlapping
+windows: the first half of an overlap takes its probabilities from the earlier window, the second half from the later
+one. For each suspicious word, the generator sees one [MASK] in its place, and its most probable words are suggested.
 """
 
 from __future__ import annotations
@@ -42,36 +42,39 @@ from elektron.terminal import escape_control, rich_console
 log = logging.getLogger(__name__)
 
 WINDOW = 128
-"""Most tokens that are read at once, special ones included: longer windows were no better (docs/detect.md)."""
+"""Maximum number of tokens in a window, special tokens included; longer windows were no better (docs/detect.md)."""
 OVERLAP = 1 / 4
-"""Fraction of a window that is in the next one too."""
+"""Fraction of a window that the next window contains too."""
 DIGITS = 4
 """Decimal places of probabilities."""
 
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A word of a text, with where it is."""
+    """A word of a text: where it is, and its probability of being replaced."""
 
     start: int
-    """First character."""
+    """Index of its first character."""
     end: int
-    """The character after the last."""
+    """Index of the character after its last."""
     tokens: slice
     probability: float
-    """Of having been replaced: the highest of its tokens."""
+    """The highest probability of being replaced among its tokens."""
 
     def as_json(self, text: str) -> Prediction:
-        """In JSON's types."""
+        """Convert the word to a JSON-serializable dictionary."""
         spelled = {"word": text[self.start : self.end], "start": self.start, "end": self.end}
         return spelled | {"probability": round(self.probability, DIGITS)}
 
 
 def detect(config: DetectConfig) -> int:
-    """Write each row of the input with its suspicious words; returns how many rows there were.
+    """Write each row of the input with its suspicious words.
+
+    Returns:
+        The number of rows.
 
     Raises:
-        ElektronError: there is no such model or file, the model is no discriminator, or the file has no texts.
+        ElektronError: there is no such model or file, the model is not a discriminator, or the file has no texts.
     """
     with open_writer(config.output, config.input) as write:
         detector = load_detector(config)
@@ -90,10 +93,10 @@ def detect(config: DetectConfig) -> int:
 
 
 def load_detector(config: DetectConfig) -> Detector:
-    """The networks of a pre-training run, or a discriminator alone, on the best device.
+    """Load the networks of a pre-training run, or a discriminator alone, onto the GPU if there is one, else the CPU.
 
     Raises:
-        ElektronError: there is no such model, or it is no discriminator.
+        ElektronError: there is no such model, or it is not a discriminator.
     """
     keep_freed_memory()
     name = network_of_run(config.model, DISCRIMINATOR) or config.model
@@ -105,7 +108,7 @@ def load_detector(config: DetectConfig) -> Detector:
     generator = None
     if config.suggestions:
         if (place := network_of_run(config.model, GENERATOR)) is None:
-            log.info("%s has no generator beside it: there are no suggestions", config.model)
+            log.info("no generator next to %s: no suggestions", config.model)
         else:
             generator = load_scorer(place).network
     return Detector(config, scorer.network, generator, scorer.tokenizer)
@@ -115,10 +118,10 @@ class Detector:
     """Finds suspicious words with a discriminator, and suggests others with a generator if there is one.
 
     Args:
-        config: threshold, number of suggestions, batches, precision.
-        discriminator: of any family.
-        generator: of the same pre-training, or None.
-        tokenizer: of both.
+        config: threshold, number of suggestions, batch size and precision.
+        discriminator: a discriminator of any family.
+        generator: the generator of the same pre-training run; without it there are no suggestions.
+        tokenizer: the tokenizer of both networks.
     """
 
     def __init__(
@@ -140,13 +143,15 @@ class Detector:
         longest = min(longest_input(network.config) for network in self.networks)
         longest = min(longest, tokenizer.model_max_length, WINDOW)
         self.room = longest - len([self.first, *self.last])
-        """Tokens of text in a window."""
+        """Maximum number of tokens in a window, without special tokens."""
 
     def predict(self, records: Sequence[Record]) -> list[Prediction]:
-        """For each text `suspicious`: its words of at least the threshold, in their order.
+        """Find the words of each text whose probability is at least the threshold.
 
-        Each has `word`, `start` and `end` (characters of the text, the end exclusive), `probability`, and,
-        where there is a generator, `suggestions`: `word` and `probability`, likeliest first.
+        Returns:
+            For each record a dictionary with the list `suspicious`, in the order of the text. Each entry has `word`,
+            `start` and `end` (characters of the text, the end exclusive) and `probability`; with a generator also
+            `suggestions`, most probable first, each with `word` and `probability`.
         """
         texts = [record.values["text"] for record in records]
         encoded = self.tokenizer(
@@ -170,7 +175,7 @@ class Detector:
 
     @torch.inference_mode()
     def _probabilities(self, texts: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
-        """The probability of each token of each text, given as token ids, of having been replaced."""
+        """Compute the probability that each token was replaced, for texts given as token ids."""
         spans = [
             (number, begin, end) for number, ids in enumerate(texts) for begin, end in windows(len(ids), self.room)
         ]
@@ -184,7 +189,7 @@ class Detector:
         found = [np.zeros(len(ids), np.float32) for ids in texts]
         read_to = [0] * len(texts)
         for (number, begin, end), values in zip(spans, outputs, strict=True):
-            middle = (begin + read_to[number]) // 2  # of what this window and the one before share
+            middle = (begin + read_to[number]) // 2  # the middle of the overlap with the previous window
             found[number][middle:end] = values[middle - begin : end - begin]
             read_to[number] = end
         return found
@@ -201,10 +206,10 @@ class Detector:
             return
         is_special = np.isin(ids, self.special_ids)
         starts = self.finder.word_starts(np.array([ids]))[0] | is_special
-        starts[0] = True  # byte-level BPE has no space there
+        starts[0] = True  # byte-level BPE marks no space before the first word
         starts[1:] |= is_special[:-1]
         for place, ((_, before), (begin, _)) in enumerate(pairwise(offsets), start=1):
-            # Chinese characters in bytes, as BPE has them, do not show in the tokens.
+            # Byte-level BPE splits Chinese characters into bytes, so tokens do not show them.
             if begin >= before and any(map(is_unspaced, text[begin - 1 : begin + 1])):
                 starts[place] = True
         for first, end in pairwise([*np.flatnonzero(starts).tolist(), len(ids)]):
@@ -212,7 +217,7 @@ class Detector:
             while begin < stop and text[begin].isspace():
                 begin += 1
             while stop < len(text) and combining(text[stop]):
-                stop += 1  # an accent that the tokenizer composed with the letter before
+                stop += 1  # a combining accent that the tokenizer merged into the letter before it
             if begin < stop and not is_special[first]:
                 probability = float(probabilities[first:end].max())
                 yield Word(begin, stop, slice(first, end), probability)
@@ -221,7 +226,7 @@ class Detector:
     def _suggestions(
         self, generator: PreTrainedModel, masked: Sequence[tuple[Sequence[int], Word]]
     ) -> list[list[dict[str, str | float]]]:
-        """What the generator would write in place of words, each given with the token ids of its text."""
+        """Predict what could replace each word; `masked` pairs the token ids of its text with the word."""
         mask, tokenizer = self.tokenizer.mask_token_id, self.tokenizer
         before = (self.room - 1) // 2
         rows, places = [], []
@@ -257,7 +262,7 @@ class Detector:
         return found
 
     def _batches(self, rows: Sequence[Sequence[int]]) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-        """Numbers of rows of token ids, with their batch and its attention mask on the device."""
+        """Yield batches of rows of token ids: the row numbers, `input_ids` and `attention_mask`, `(batch, length)`."""
         tokens = TOKENS_AT_ONCE[self.on.device.type]
         for chosen in batches_by_size(list(map(len, rows)), tokens, self.config.batch_size):
             features = [{"input_ids": list(rows[row])} for row in chosen]
@@ -267,11 +272,14 @@ class Detector:
 
 
 def windows(length: int, room: int) -> list[tuple[int, int]]:
-    """First token and token after the last of the windows of a text; the last window ends with the text.
+    """Split a text into overlapping windows; the last one ends at the end of the text.
 
     Args:
-        length: tokens of the text.
-        room: most tokens in a window.
+        length: number of tokens in the text.
+        room: maximum number of tokens in a window.
+
+    Returns:
+        The first token of each window, and the token after its last.
     """
     overlap = int(OVERLAP * room)
     begins = range(0, max(1, length - overlap), room - overlap)
@@ -280,7 +288,7 @@ def windows(length: int, room: int) -> list[tuple[int, int]]:
 
 
 def print_marked(text: str, suspicious: Sequence[Prediction]) -> None:
-    """Print a text with its suspicious words marked, and a line for each of them with what could be there instead."""
+    """Print a text with its suspicious words marked, then a line for each of them with its suggestions."""
     from rich.text import Text
 
     marked, end = Text(), 0

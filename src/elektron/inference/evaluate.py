@@ -22,14 +22,17 @@ from elektron.terminal import echo
 
 
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
-    """Evaluate a model; its metrics are printed, and with `--out` written with its predictions.
+    """Evaluate a model and print its metrics; with `--out`, write them and the predictions.
+
+    Returns:
+        The metrics by name; with `--blimp`, the result of `evaluate_minimal_pairs`.
 
     Raises:
-        ElektronError: there is no such model or file, or the file is not one for the model.
+        ElektronError: there is no such model or file, or the file does not fit the model's task.
     """
     if config.blimp is not None:
         if config.data:
-            raise ElektronError("--blimp takes the place of labelled files: give one of them")
+            raise ElektronError("give either labelled files or --blimp, not both")
         if config.task is not None or config.decoding != DecodingConfig():
             raise ElektronError("--task and --decoding do not apply to --blimp")
         from elektron.inference.minimal_pairs import evaluate_minimal_pairs

@@ -1,7 +1,7 @@
-"""`elektron export`: a network as an ONNX file, which is compared with PyTorch before it is kept.
+"""`elektron export`: exports a network to ONNX and compares its outputs with PyTorch's before keeping the file.
 
-The folder has what `predict`, `evaluate` and other programs need besides: configuration, tokenizer, `task.json`,
-checksums, and in `export.json` how the network was exported and how far its outputs are from PyTorch's.
+The folder also has what `predict`, `evaluate` and other programs need: configuration, tokenizer, `task.json` and
+checksums. `export.json` records how the network was exported and how far its outputs differ from PyTorch's.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from elektron import __version__
 from elektron.errors import ElektronError, first_line, requires_extra
 from elektron.finetuning.encoders import longest_input
 from elektron.finetuning.inputs import Batch
-from elektron.finetuning.recipe import READ_AT_ONCE
+from elektron.finetuning.recipe import DEFAULT_MAX_LENGTH
 from elektron.finetuning.tasks.base import Task
 from elektron.finetuning.tasks.embedding import Embedding, SentenceEncoder
 from elektron.finetuning.tasks.multiple_choice import MultipleChoice
@@ -43,55 +43,58 @@ from elektron.progress import format_quantity
 from elektron.terminal import echo
 
 PACKAGES = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime")
-"""Whose versions are recorded."""
+"""Packages whose versions `export.json` records."""
 BOUND = 1e-4
-"""Largest difference from PyTorch's outputs in fp32."""
+"""Maximum absolute difference from PyTorch's outputs in fp32."""
 RELATIVE_BOUND = 1e-6
-"""The same as a fraction of the largest output: in fp32 a score of 10,000 is exact to 0.001."""
+"""Maximum difference relative to the largest output, if that allows more: in fp32, 10,000 is exact to 0.001."""
 SHAPES = ((1, 1), (1, 2), (2, 8), (5, 33))
-"""Rows and tokens of inputs on which outputs are compared, besides long ones."""
+"""Shapes `(rows, tokens)` of the inputs on which outputs are compared; two longer ones are added."""
 CHOICES = 3
-"""Of multiple choice, in these inputs."""
+"""Number of choices in the example inputs of a multiple-choice model."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """What is exported, on the CPU in fp32."""
+    """The model to export, on the CPU in fp32."""
 
     model: Any
     tokenizer: PreTrainedTokenizerBase
     task: Task | None
-    """None of a discriminator."""
+    """None for a discriminator."""
     longest: int
-    """Tokens of the longest input."""
+    """Number of tokens in the longest input."""
 
     @property
     def network(self) -> Any:
-        """The model without the mean over tokens, if it is an embedding model."""
+        """The network to export; for an embedding model, the encoder without the mean over tokens."""
         return self.model.encoder if isinstance(self.model, SentenceEncoder) else self.model
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Names of what the network reads: without those that it takes and ignores."""
+        """Names of the network's inputs, without `token_type_ids` if it ignores them."""
         segments = getattr(self.network.config, "type_vocab_size", 0) > 1
         return INPUTS if segments else INPUTS[:2]
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Names of what the network gives."""
+        """Names of the network's outputs."""
         return (self.task or Task).network_outputs
 
     @property
     def per_token(self) -> bool:
-        """Whether its outputs are of tokens; those of padding are not read."""
+        """Whether there is an output for each token; outputs at padding are not compared."""
         return self.task is None or isinstance(self.task, TokenClassification | QuestionAnswering | Embedding)
 
 
 def export(config: ExportConfig) -> dict[str, Any]:
-    """Export a model; returns what is written to `export.json`.
+    """Export a model.
+
+    Returns:
+        The content of `export.json`.
 
     Raises:
-        ElektronError: there is no such model, it cannot be exported, or its outputs are not PyTorch's.
+        ElektronError: there is no such model, it cannot be exported, or its outputs differ from PyTorch's.
     """
     with requires_extra("onnx", "export"):
         import onnxruntime  # noqa: F401
@@ -110,7 +113,7 @@ def export(config: ExportConfig) -> dict[str, Any]:
         if not compared["largest_difference"] <= compared["bound"]:
             raise ElektronError(
                 f"{config.model}: the exported network's outputs differ from PyTorch's by up to "
-                f"{compared['largest_difference']:.2g}, more than {compared['bound']:.2g}: it is not kept"
+                f"{compared['largest_difference']:.2g}, more than {compared['bound']:.2g}: the export was discarded"
             )
         if config.int8:
             file = quantize(file, folder / QUANTIZED_FILE)
@@ -137,13 +140,13 @@ def export(config: ExportConfig) -> dict[str, Any]:
 
 
 def load_source(config: ExportConfig) -> Source:
-    """The model to export.
+    """Load the model to export.
 
     Raises:
-        ElektronError: there is none, it is exported already or it generates text.
+        ElektronError: there is no such model, it is an exported one, or it generates text.
     """
     if (scorer := load_discriminator(config.model, config.task)) is not None:
-        longest = min(READ_AT_ONCE, longest_input(scorer.network.config))
+        longest = min(DEFAULT_MAX_LENGTH, longest_input(scorer.network.config))
         return Source(scorer.network, scorer.tokenizer, None, longest)
     predictor = load_predictor(config.model, config.task)
     task = predictor.task
@@ -152,7 +155,7 @@ def load_source(config: ExportConfig) -> Source:
     return Source(predictor.model.cpu(), predictor.tokenizer, task, task.max_length)
 
 
-class Traced(nn.Module):
+class TupleOutputs(nn.Module):
     """A network that returns some of its outputs as a tuple."""
 
     def __init__(self, network: nn.Module, outputs: tuple[str, ...]) -> None:
@@ -163,14 +166,14 @@ class Traced(nn.Module):
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
     ) -> tuple[Tensor, ...]:
-        """Inputs as of the network."""
+        """Call the network and return the outputs named by `outputs`."""
         given = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
         found = self.network(input_ids=input_ids, attention_mask=attention_mask, **given)
         return tuple(found[name] for name in self.outputs)
 
 
 def export_network(source: Source, file: Path, name: str) -> None:
-    """Write the ONNX file, for any number of rows and tokens.
+    """Write the network to an ONNX file that accepts any number of rows and tokens.
 
     Raises:
         ElektronError: torch.onnx cannot export the network.
@@ -184,7 +187,7 @@ def export_network(source: Source, file: Path, name: str) -> None:
     try:
         with quiet_libraries(), torch.no_grad():
             program = torch.onnx.export(
-                Traced(source.network, source.outputs).eval(),
+                TupleOutputs(source.network, source.outputs).eval(),
                 kwargs=inputs,
                 output_names=source.outputs,
                 dynamic_shapes=dict.fromkeys(inputs, dimensions),
@@ -197,26 +200,26 @@ def export_network(source: Source, file: Path, name: str) -> None:
             f"({first_line(error.__cause__ or error)})"
         ) from error
     assert program is not None
-    # It has the stack trace of each operation, with the paths of this machine.
+    # The metadata has the stack trace of each operation, with paths of this machine.
     ClearMetadataAndDocStringPass()(program.model)
     file.parent.mkdir()
     program.save(file)
 
 
 def quantize(file: Path, target: Path) -> Path:
-    """Replace an ONNX file by one with matrices in 8 bits, a scale for each of their columns."""
+    """Replace an ONNX file by one whose weight matrices are int8, with one scale per column; return its path."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     with quiet_libraries():
         quantize_dynamic(file, target, per_channel=True, weight_type=QuantType.QInt8)
-    for written in file.parent.glob(f"{file.name}*"):  # weights of a large network are in a file of their own
+    for written in file.parent.glob(f"{file.name}*"):  # a large network has its weights in a separate file
         written.unlink()
     return target
 
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """No warnings of libraries about what cannot be changed here."""
+    """Suppress warnings of the export libraries that the user can do nothing about."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -227,7 +230,7 @@ def quiet_libraries() -> Iterator[None]:
 
 
 def example_inputs(source: Source, rows: int, length: int) -> Batch:
-    """Random tokens between special ones, in two segments; each row is shorter than the one before, and padded.
+    """Make random inputs with special tokens, two segments, and rows that get shorter and are padded.
 
     Returns:
         The network's inputs, `(rows, length)`, or `(rows, CHOICES, length)` for multiple choice.
@@ -252,7 +255,11 @@ def example_inputs(source: Source, rows: int, length: int) -> Batch:
 
 @torch.no_grad()
 def compare_on_shapes(source: Source, file: Path) -> dict[str, Any]:
-    """The largest difference of the outputs from PyTorch's over inputs of several shapes, and its bound."""
+    """Compare the outputs of the ONNX file with PyTorch's on inputs of several shapes.
+
+    Returns:
+        `shapes`, the `largest_difference`, and the `bound` that it must not exceed.
+    """
     exported, longest = OnnxModel(file, source.outputs), source.longest
     shapes = [(rows, length) for rows, length in SHAPES if length < longest]
     shapes += [(2, max(1, longest // 2)), (1, longest)]
@@ -267,6 +274,6 @@ def compare_on_shapes(source: Source, file: Path) -> dict[str, Any]:
             sizes.append(float(reference.abs().max()))
     return {
         "shapes": shapes,
-        "largest_difference": float(np.max(differences)),  # NaN stays NaN
+        "largest_difference": float(np.max(differences)),  # NaN if any is NaN
         "bound": max(BOUND, RELATIVE_BOUND * max(sizes)),
     }

@@ -44,7 +44,7 @@ RESULT = "blimp.json"
 GROUPS = ("phenomenon", "paradigm", "field")
 ALL = "all"
 TOKENS_AT_ONCE = {"cpu": 8192, "cuda": 65536}
-"""By device, in a batch."""
+"""Maximum number of tokens in a batch, by type of device."""
 
 
 class Sentence(NamedTuple):
@@ -56,7 +56,10 @@ class Sentence(NamedTuple):
 
 
 def evaluate_minimal_pairs(config: EvaluateConfig) -> dict[str, Any]:
-    """Score a model, or both of a pre-training run; the accuracies, printed, and with `--out` written.
+    """Evaluate a model, or both networks of a pre-training run, on minimal pairs, and print the accuracies.
+
+    Returns:
+        The content of `blimp.json`, which is written with `--out`.
 
     Raises:
         ElektronError: there is no such file or model, or the model is of another kind.
@@ -65,7 +68,7 @@ def evaluate_minimal_pairs(config: EvaluateConfig) -> dict[str, Any]:
     with atomic_folder(config.out) if config.out is not None else nullcontext() as folder:
         keep_freed_memory()
         pairs = list(read_records([config.blimp], MINIMAL_PAIRS, config, labelled=True))
-        on = Device.choose(config.precision or "fp32")  # sums of bf16 logits are off by tenths of a nat
+        on = Device.choose(config.precision or "fp32")  # scores from bf16 logits are off by tenths of a nat
         models = {name: evaluate_model(place, pairs, on, config) for name, place in models_of(config.model).items()}
         result = {
             "model": config.model,
@@ -81,14 +84,14 @@ def evaluate_minimal_pairs(config: EvaluateConfig) -> dict[str, Any]:
 
 
 def models_of(name: str) -> dict[str, str]:
-    """Both models of a pre-training run, by what they are; else the one model, under its own name."""
+    """The models to evaluate, by the name shown: both networks of a pre-training run, else the one model."""
     inside = {part: network_of_run(name, part) for part in (GENERATOR, DISCRIMINATOR)}
     found = {part: place for part, place in inside.items() if place is not None}
     return found or {Path(name).name if Path(name).exists() else name: name}
 
 
 def evaluate_model(name: str, pairs: Sequence[Record], on: Device, config: EvaluateConfig) -> dict[str, Any]:
-    """The accuracy of one model in all and by group, with 95 % intervals.
+    """Compute the accuracy of one model over all pairs and by group, with 95 % intervals.
 
     Raises:
         ElektronError: it is neither a masked language model nor a discriminator, or a sentence is longer
@@ -120,7 +123,7 @@ def evaluate_model(name: str, pairs: Sequence[Record], on: Device, config: Evalu
 
 
 def tokenized(text: str, tokenizer: PreTrainedTokenizerBase) -> Sentence:
-    """A sentence between the special tokens that the model expects."""
+    """Tokenize a sentence, with special tokens."""
     encoded = tokenizer(text, return_special_tokens_mask=True)
     special = encoded["special_tokens_mask"]
     return Sentence(tuple(encoded["input_ids"]), tuple(not value for value in special))
@@ -129,17 +132,17 @@ def tokenized(text: str, tokenizer: PreTrainedTokenizerBase) -> Sentence:
 def sentence_scores(
     scorer: Scorer, sentences: Sequence[Sentence], on: Device, title: str, batch_size: int | None = None
 ) -> NDArray[np.float64]:
-    """The sum of log-probabilities over the tokens of each sentence: `(sentences,)`.
+    """Compute the sum of log-probabilities over the tokens of each sentence: `(sentences,)`.
 
-    A masked language model reads a sentence once for each token, a discriminator once. Sentences of one length are
-    read together: without padding, the output for a sentence does not depend on what is beside it.
+    A masked language model reads a sentence once for each token, a discriminator once. A batch has sentences of equal
+    length: without padding, the score of a sentence does not depend on the others in its batch.
 
     Args:
         scorer: the model, which is moved to the device.
-        sentences: to be scored.
+        sentences: the sentences to score.
         on: the device.
-        title: of the progress bar.
-        batch_size: most sequences at once.
+        title: title of the progress bar.
+        batch_size: maximum number of sequences in a batch.
     """
     model, mask_id = scorer.network.to(on.device), scorer.mask_id
     by_length: defaultdict[int, list[int]] = defaultdict(list)
@@ -171,7 +174,7 @@ def sentence_scores(
 def masked_log_probability(
     model: PreTrainedModel, mask_id: int, input_ids: Tensor, positions: Tensor, on: Device
 ) -> Tensor:
-    """The log-probability of the token at one position of each row, masked: `(batch,)`."""
+    """The log-probability of the original token at one position of each row, which is masked: `(batch,)`."""
     rows = torch.arange(len(input_ids))
     targets = input_ids[rows, positions]
     input_ids[rows, positions] = mask_id
@@ -196,7 +199,7 @@ def accuracies(preferences: NDArray[np.float64], groups: Sequence[str]) -> dict[
 
 
 def accuracy_by_group(preferences: NDArray[np.float64], groups: Sequence[str]) -> Measure:
-    """The mean preference of each group: 1 where the right sentence scores higher, 0.5 where both are equal."""
+    """The mean preference of each group: 1 where `good` scores higher, 0.5 where both scores are equal."""
     names, group_of = np.unique(groups, return_inverse=True)
 
     def compute(rows: Rows) -> dict[str, float]:
@@ -209,7 +212,7 @@ def accuracy_by_group(preferences: NDArray[np.float64], groups: Sequence[str]) -
 
 
 def table(models: dict[str, dict[str, Any]]) -> str:
-    """Accuracies by phenomenon and in all, a column for each model."""
+    """Format the accuracies by phenomenon and over all pairs as a Markdown table, with a column for each model."""
     rows = []
     for name in [*sorted(next(iter(models.values())).get("phenomenon", {})), ALL]:
         found = [model if name == ALL else model["phenomenon"][name] for model in models.values()]

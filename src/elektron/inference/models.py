@@ -24,9 +24,9 @@ from elektron.reporting.reading import mapping, read_json
 from elektron.reporting.task_result import DETAILS
 
 PRECISIONS: dict[str, Precision] = {"float32": "fp32", "bfloat16": "bf16"}
-"""By torch's names."""
+"""Precisions by the name of torch's dtype."""
 CPU = Device(torch.device("cpu"), torch.float32)
-"""Where exported models run, and are compared with PyTorch."""
+"""The device of exported models, which onnxruntime runs on the CPU."""
 
 
 def load_predictor(
@@ -36,22 +36,22 @@ def load_predictor(
     batch_size: int | None = None,
     precision: Precision | None = None,
 ) -> Predictor:
-    """The model of a folder or hub name with its task and tokenizer, on the best device.
+    """Load a model with its task and tokenizer, onto the GPU if there is one, else the CPU.
 
     Args:
-        model: made by `elektron finetune`, or by transformers with one of its heads.
-        expected: the task that it must be of.
+        model: folder or hub name; made by `elektron finetune`, or by transformers with one of its heads.
+        expected: the task that the model must have; None for any task.
         decoding: settings of text generation in place of the model's own.
-        batch_size: most rows in a batch (default: as many as fit).
-        precision: of matrix products (default: by device).
+        batch_size: maximum number of rows in a batch (default: as many as fit).
+        precision: precision of matrix products (default: by device).
 
     Raises:
-        ElektronError: there is no such model, or it is of another task.
+        ElektronError: there is no such model, or it has another task.
     """
     keep_freed_memory()
     task = load_task(model, expected)
     if decoding is not None:
-        task = task.decoded_by(decoding)
+        task = task.with_decoding(decoding)
     tokenizer = load_tokenizer(model)
     file = exported_file(model)
     if file is not None:
@@ -60,16 +60,16 @@ def load_predictor(
         network: Any = OnnxModel(file, task.network_outputs)
         if isinstance(task, Embedding):
             network = SentenceEncoder(network, task.max_length)
-        check_belonging(model, task, tokenizer, network.config)
+        check_consistency(model, task, tokenizer, network.config)
         return Predictor(task, network, tokenizer, CPU, batch_size)
     network = task.load_model(model)
-    check_belonging(model, task, tokenizer, network.config)
-    is_causal(model, encoder_of(network))  # or raises: it must run
+    check_consistency(model, task, tokenizer, network.config)
+    is_causal(model, encoder_of(network))  # raises if the encoder cannot run
     return Predictor(task, network, tokenizer, Device.choose(precision), batch_size)
 
 
-def check_belonging(model: str, task: Task, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> None:
-    """Raise ElektronError if the parts of a model's folder are not of one model."""
+def check_consistency(model: str, task: Task, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> None:
+    """Raise ElektronError if task, tokenizer and network do not belong to the same model."""
     labels = getattr(task, "labels", None)
     if labels is not None and len(labels) != config.num_labels:
         raise ElektronError(
@@ -86,10 +86,10 @@ def check_belonging(model: str, task: Task, tokenizer: PreTrainedTokenizerBase, 
 
 
 def precision_of_finetuning(model: str) -> Precision | None:
-    """The precision in which a model was evaluated when it was fine-tuned, None where that is not known.
+    """The precision in which a model was evaluated when it was fine-tuned; None if that is not known.
 
     Raises:
-        ElektronError: the file that says so is damaged.
+        ElektronError: `details.json` is damaged.
     """
     return read_json(
         Path(model) / DETAILS,

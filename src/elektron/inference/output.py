@@ -1,7 +1,7 @@
 """Write rows with predictions, a chunk at a time, as JSON lines, csv, tsv or parquet.
 
-A file is renamed to its name when it is complete. Standard output gets JSON lines only. A line of JSON has the
-columns of its row; a table has the columns of the first chunk, and a later row with another column is an error.
+A file has a temporary name until it is complete. Standard output gets JSON lines only. A line of JSON has the columns
+of its row; a table has the columns of the first chunk, and a later row with another column is an error.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ BREAKS = re.compile(r"\r\n|[\t\r\n]")
 
 @contextmanager
 def open_writer(output: Path | None, source: str = STDIN) -> Iterator[Write]:
-    """A function that writes rows to a file by its suffix, or to standard output.
+    """Yield a function that writes rows to a file, in the format of its suffix, or to standard output.
 
     Args:
         output: the file; None for standard output.
-        source: the input, which must not be replaced.
+        source: the input, which must not be overwritten.
 
     Raises:
-        ElektronError: the suffix is not known, nothing can be written there, or it is the input.
+        ElektronError: the suffix is not known, the file cannot be written, or it is the input.
     """
     if output is None:
         yield _write_to_stdout
@@ -57,7 +57,7 @@ def open_writer(output: Path | None, source: str = STDIN) -> Iterator[Write]:
 
 
 def check_output(output: Path, source: str) -> None:
-    """Raise ElektronError, before the work, for an output that is a folder or the input itself."""
+    """Raise ElektronError if the output is a folder or the input itself; called before anything is computed."""
     if output.is_dir():
         raise ElektronError(f"--output {output} is a folder: give the name of a file")
     if output.exists() and Path(source).exists() and output.samefile(source):
@@ -65,7 +65,7 @@ def check_output(output: Path, source: str) -> None:
 
 
 def _write_to_stdout(rows: Sequence[Row]) -> None:
-    """JSON lines that are pure ASCII where the encoding is not UTF-8 or a terminal would act on a character."""
+    """Write JSON lines, in ASCII if the encoding is not UTF-8 or a terminal would interpret control characters."""
     with stdout() as out:
         unicode = (out.encoding or "utf-8").lower() in ("utf-8", "utf8")
         for row in rows:
@@ -83,7 +83,7 @@ def _json_lines(path: Path) -> Iterator[Write]:
 def _csv(path: Path) -> Iterator[Write]:
     """Fields are quoted where needed, also for a lone carriage return; lists are written as JSON."""
     with path.open("w", encoding="utf-8", newline="") as file:
-        # A writer quotes the characters of its line end.
+        # With the line end `\r\n`, csv.writer also quotes fields with a lone carriage return.
         lines = SimpleNamespace(write=lambda line: file.write(line.removesuffix("\r\n") + "\n"))
         yield _table(".csv", csv.writer(lines, lineterminator="\r\n").writerow)
 
@@ -117,9 +117,9 @@ def _table(suffix: str, write_line: Callable[[Sequence[Any]], object]) -> Write:
 
 
 def _parquet(path: Path) -> Iterator[Write]:
-    """A row group for each call, with the types of the first rows.
+    """Write a row group for each call, with the column types of the first rows.
 
-    Where later rows need wider types, above all where there were only nulls, the rows before are rewritten.
+    If later rows need wider types, as when a column had only nulls so far, the earlier rows are rewritten.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -172,7 +172,7 @@ FORMATS: dict[str, Callable[[Path], Iterator[Write]]] = {
 
 
 class _Header:
-    """The columns of a table: those of all rows that are first written together, predictions last."""
+    """The columns of a table: those of the rows in the first call, with predictions last."""
 
     def __init__(self, suffix: str) -> None:
         self.suffix = suffix
@@ -180,10 +180,10 @@ class _Header:
         self._rows = 0
 
     def extend(self, rows: Sequence[Row]) -> bool:
-        """Take the names from the first rows; returns whether these are the first.
+        """Take the column names from the first call; return whether this is the first call.
 
         Raises:
-            ElektronError: a later row has a column that they do not have.
+            ElektronError: a row has a column that the first rows do not have.
         """
         is_first = not self._rows
         if is_first:

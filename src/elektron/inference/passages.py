@@ -1,4 +1,4 @@
-"""A corpus in passages: questions are answered from the best of them, or the nearest to a query are found.
+"""Question answering and semantic search over a corpus that is split into passages.
 
 To answer questions, passages are retrieved with BM25 (Robertson & Zaragoza 2009, from `bm25s`), as in DrQA (Chen et
 al. 2017) and BERTserini (Yang et al. 2019). The model answers the question from each of the best ones, and the best
@@ -27,23 +27,23 @@ from elektron.finetuning.tasks.embedding import unit
 from elektron.progress import Progress
 
 PASSAGE_WORDS = 150
-"""Long enough for an answer and what it refers to, short enough to be about one thing."""
+"""Maximum number of words in a passage: enough for an answer and its context, few enough for one topic."""
 CHARACTERS_OF_A_WORD = 2
-"""Of Chinese and Japanese, marks included: there are no spaces to count words by."""
+"""Chinese or Japanese characters (punctuation included) that count as a word, as there are no spaces."""
 EMBEDDED_AT_ONCE = 1024
 TITLE_WORDS = 12
-"""A first line of more words is no heading."""
+"""Maximum number of words in a title; a longer first line is not a heading."""
 
 LINE = regex.compile(r"[^\n]*\n*")
-# Only the first mark of several may begin an end, and nothing that was taken is given back: however
-# many marks or blanks there are, each is looked at a few times only.
+# A match begins at the first of several punctuation marks only, and possessive quantifiers do not backtrack: the time
+# stays linear in the number of marks and spaces.
 SENTENCE_END = regex.compile(r"(?<![.!?])[.!?]++[\"'”’)\]]*+\s++|(?<![。！？])[。！？]++[」』”’）]*+\s*+")
 WIDE = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\u3001-\u303f\uff01-\uff60]")
 WORD = regex.compile(rf"(?:\A\s*+)?(?:{WIDE.pattern}|(?:(?!{WIDE.pattern})\S)++)\s*+")
 TERM = regex.compile(rf"{CHARACTER.pattern}+|[[\p{{L}}\p{{M}}\p{{N}}]--{CHARACTER.pattern}]+", regex.VERSION1)
 STOPWORDS = frozenset(STOPWORDS_EN_PLUS)
 
-NOWHERE: Prediction = {
+NO_ANSWER: Prediction = {
     "answer": "",
     "start": -1,
     "end": -1,
@@ -56,7 +56,7 @@ NOWHERE: Prediction = {
 """The prediction for a question that no passage answers."""
 
 Answerer = Callable[[Sequence[Record]], list[Prediction]]
-"""A model: from records, as with `question` and `context`, to a prediction for each."""
+"""A model as a function: from records, such as those with `question` and `context`, to a prediction for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,21 +65,21 @@ class Passage:
 
     text: str
     title: str
-    """The document's first line, cut where it is long."""
+    """The document's first line, cut if it is long."""
     source: str
-    """`FILE, document 7`."""
+    """Where it is from, such as `FILE, document 7`."""
     score: float = 0.0
-    """For the question that it was retrieved for: that of BM25, or the cosine."""
+    """Score for the query that retrieved it: BM25 or the cosine."""
 
 
 class Passages:
     """The passages of a corpus with a BM25 index in memory."""
 
     def __init__(self, sources: Sequence[str], words: int = PASSAGE_WORDS) -> None:
-        """Read a corpus, any that `elektron prepare` reads.
+        """Read a corpus, any that `elektron prepare` reads, and index it.
 
         Raises:
-            ElektronError: a source cannot be read, or there is not a word in it.
+            ElektronError: a source cannot be read, or the corpus has no words.
         """
         self.passages: list[Passage] = []
         self._terms: dict[str, int] = {}
@@ -88,7 +88,7 @@ class Passages:
             self.passages.append(passage)
             numbers.append([self._terms.setdefault(term, len(self._terms)) for term in terms(heading)])
         if not self._terms:
-            raise ElektronError(f"{', '.join(sources)}: there are no words in it to find it by")
+            raise ElektronError(f"{', '.join(sources)}: the documents contain no words to search")
         self._index = bm25s.BM25()
         self._index.index((numbers, self._terms), create_empty_token=False, show_progress=False)
 
@@ -96,7 +96,7 @@ class Passages:
         return len(self.passages)
 
     def search(self, question: str, count: int) -> list[Passage]:
-        """The `count` passages with the highest scores, best first; fewer where fewer have a word of it."""
+        """Find the `count` passages with the highest scores, best first; fewer if fewer have a word of the question."""
         known = [self._terms[term] for term in query_terms(question) if term in self._terms]
         if not known:
             return []
@@ -110,20 +110,21 @@ class Passages:
 
 
 @dataclass
-class OpenBook:
+class OpenDomainQA:
     """Answers questions from a corpus."""
 
     passages: Passages
     answerer: Answerer
     count: int
-    """Passages that are read for each question."""
+    """Number of passages that are read for each question."""
 
     def predictions(self, questions: Sequence[Record]) -> list[Prediction]:
-        """For each question the best answer and its passage.
+        """Find the best answer to each question, with its passage.
 
-        `start` and `end` are characters of the `passage`, `score` is the model's for the answer and
-        `passage_score` BM25's for the passage. Where no passage has an answer, all are empty, and
-        `score` is the highest for "no answer".
+        Returns:
+            For each question a dictionary with the keys of `NO_ANSWER`. `start` and `end` are characters of `passage`,
+            `score` is the model's score of the answer, `passage_score` the BM25 score of the passage. If no passage
+            has an answer, the prediction is `NO_ANSWER`, and `score` the highest score of "no answer".
         """
         found = [
             (number, question, passage)
@@ -151,7 +152,7 @@ class SemanticSearch:
     Args:
         sources: a corpus, any that `elektron prepare` reads.
         embed: an embedding model: from records with `text` to their embeddings.
-        count: passages found for a query.
+        count: number of passages to return for a query.
 
     Raises:
         ElektronError: a source cannot be read, or is empty.
@@ -172,7 +173,12 @@ class SemanticSearch:
         self.vectors = np.concatenate(parts)
 
     def predictions(self, queries: Sequence[Record]) -> list[Prediction]:
-        """For each query `passages`, nearest first: `text`, `title`, `source`, and the cosine as `score`."""
+        """Find the nearest passages to each query.
+
+        Returns:
+            For each query a dictionary with `passages`, nearest first; each has `text`, `title`, `source` and, as
+            `score`, the cosine.
+        """
         found: list[Prediction] = []
         for query in self._embeddings(queries):
             cosines = self.vectors @ query
@@ -186,22 +192,22 @@ class SemanticSearch:
 
 
 def best_answer(answers: Sequence[Prediction]) -> Prediction:
-    """The best answer among the passages of a question, by the model's score plus the retriever's.
+    """Choose the best answer among the passages of a question, by the model's score plus the BM25 score.
 
     Probabilities of spans add up to 1 in each passage and cannot be compared between passages; the margin
-    of the best span over "no answer" can (Wang et al. 2019), and BM25's score is added to it with the
+    of the best span over "no answer" can (Wang et al. 2019). The BM25 score is added to this margin with the
     same weight (Yang et al. 2019). For 200 training questions against 50,000 passages, exact match was 74
     with both scores, 68 with the model's alone and 60 with the first passage only.
     """
     given = [answer for answer in answers if answer["answer"]]
     if not given:
-        return NOWHERE | {"score": max((answer["score"] for answer in answers), default=1.0)}
+        return NO_ANSWER | {"score": max((answer["score"] for answer in answers), default=1.0)}
     best = max(given, key=lambda answer: answer["passage_score"] - answer["no_answer_margin"])
-    return {name: best[name] for name in NOWHERE}
+    return {name: best[name] for name in NO_ANSWER}
 
 
 def terms(text: str) -> list[str]:
-    """The index terms of a text: words in lower case; of Chinese and Japanese, pairs of characters."""
+    """The index terms of a text: lowercase words; for Chinese and Japanese, pairs of adjacent characters."""
     found: list[str] = []
     for run in TERM.findall(text.lower()):
         if len(run) == 1 or run.isascii() or not CHARACTER.match(run):
@@ -212,13 +218,13 @@ def terms(text: str) -> list[str]:
 
 
 def query_terms(question: str) -> list[str]:
-    """The terms of a question without stop words, unless there are no others."""
+    """The terms of a question without stop words; all terms if they are all stop words."""
     all_terms = terms(question)
     return [term for term in all_terms if term not in STOPWORDS] or all_terms
 
 
 def split(text: str, words: int = PASSAGE_WORDS) -> list[str]:
-    """A text in passages of at most about `words` words.
+    """Split a text into passages of at most about `words` words.
 
     Lines are joined as long as they fit; a line that is too long is split into sentences, and a sentence
     that is too long into words.
@@ -245,7 +251,7 @@ def length(text: str) -> float:
 
 
 def title_of(document: str) -> str:
-    """Its first line, or the beginning of it."""
+    """The first line of a document, cut after TITLE_WORDS words."""
     first = document.split("\n", 1)[0].strip()
     found = WORD.findall(first)
     if len(found) <= TITLE_WORDS:
@@ -254,7 +260,7 @@ def title_of(document: str) -> str:
 
 
 def read_passages(corpus: Corpus, words: int) -> Iterator[tuple[Passage, str]]:
-    """Each passage, and the text that is indexed: the document's title and the passage."""
+    """Yield each passage and the text to index: the passage, after the document's title if that is elsewhere."""
     documents: Counter[str] = Counter()
     unit = "documents" if corpus.total_bytes is None else "bytes"
     with Progress("reading passages", corpus.total_bytes, unit) as progress:
@@ -269,7 +275,7 @@ def read_passages(corpus: Corpus, words: int) -> Iterator[tuple[Passage, str]]:
 
 
 def _pieces(text: str, words: int) -> Iterator[str]:
-    """Lines, or sentences or words where these are longer than a passage; together the whole text."""
+    """Split a text into lines; split a line longer than a passage into sentences, and such a sentence into words."""
     for line in LINE.findall(text):
         if length(line) <= words:
             yield line
@@ -282,7 +288,7 @@ def _pieces(text: str, words: int) -> Iterator[str]:
 
 
 def _sentences(line: str) -> Iterator[str]:
-    """The sentences of a line, with the blanks behind them."""
+    """The sentences of a line, each with the white space after it."""
     begin = 0
     for end in SENTENCE_END.finditer(line):
         yield line[begin : end.end()]

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from transformers import PreTrainedTokenizerBase
 
-from elektron.corpus.unknown import TOO_MUCH, Unknown, UnknownCounter
+from elektron.corpus.unknown import MAX_FRACTION, Unknown, UnknownCounter
 from elektron.errors import ElektronError
 from elektron.finetuning.config import TextFilesConfig
 from elektron.finetuning.prediction_columns import PredictionColumns, Row
@@ -32,23 +32,26 @@ from elektron.progress import Progress
 
 PredictRecords = Callable[[Sequence[Record]], list[Prediction]]
 CHUNK = 1024
-"""Rows."""
+"""Maximum number of rows in a chunk."""
 COUNTED = 64
-"""Rows of a chunk, at least, in which unknown characters are counted."""
+"""Minimum number of rows sampled from a chunk to count unknown characters."""
 
 
 def predict(config: PredictConfig) -> int:
-    """Write a prediction for each row of the input; returns how many there were.
+    """Write a prediction for each row of the input.
+
+    Returns:
+        The number of rows.
 
     Raises:
-        ElektronError: there is no such model or file, or the file is not one for the model.
+        ElektronError: there is no such model or file, or the file does not fit the model's task.
     """
     with open_writer(config.output, config.input) as write:
         return _predict(config, write)
 
 
 def predictions(config: PredictConfig) -> list[Row]:
-    """Each row of the input with its prediction; `config.output` is ignored.
+    """Return each row of the input with its prediction; `config.output` is ignored.
 
     Raises:
         ElektronError: as in `predict`.
@@ -61,15 +64,15 @@ def predictions(config: PredictConfig) -> list[Row]:
 def _predict(config: PredictConfig, write: Write) -> int:
     predictor = load_predictor(config.model, config.task, config.decoding, config.batch_size, config.precision)
     layout = predictor.task.files()
-    # A chunk may take minutes. Rows that are typed are answered at once.
+    # A chunk of a file may take minutes and gets a progress bar; rows from standard input are answered at once.
     scored = partial(predictor.predict, title=None if config.input == STDIN else "these rows")
     predict_records: PredictRecords = scored
     if config.documents:
-        from elektron.inference.passages import OpenBook, Passages, SemanticSearch
+        from elektron.inference.passages import OpenDomainQA, Passages, SemanticSearch
 
         if predictor.task.name == "question-answering":
             layout = QUESTIONS
-            predict_records = OpenBook(Passages(config.documents), scored, config.passages).predictions
+            predict_records = OpenDomainQA(Passages(config.documents), scored, config.passages).predictions
         elif predictor.task.name == "embedding":
             predict_records = SemanticSearch(config.documents, scored, config.passages).predictions
         else:
@@ -92,24 +95,24 @@ def predict_rows(
     chunk: int = CHUNK,
     title: str = "predicting",
 ) -> int:
-    """Read the rows of a file a chunk at a time and write them with their predictions.
+    """Read the rows of a file in chunks and write them with their predictions.
 
     Args:
         config: how the file is read.
         source: the file, or `-` for standard input.
-        layout: what the file holds.
-        tokenizer: counts characters that become [UNK].
-        predict_records: gives a prediction for each record of a chunk.
-        write: takes the rows of a chunk.
-        at_once: whether a chunk of standard input ends when no more is available.
-        chunk: most rows of a chunk.
-        title: of the progress, before the name of the file.
+        layout: the roles of the file's columns.
+        tokenizer: finds the characters that become [UNK].
+        predict_records: returns a prediction for each record of a chunk.
+        write: called with the rows of each chunk.
+        at_once: whether a chunk of standard input ends when no more input is available.
+        chunk: maximum number of rows in a chunk.
+        title: title of the progress bar, before the name of the file.
 
     Returns:
-        How many rows there were.
+        The number of rows.
 
     Raises:
-        ElektronError: there is no such file, or it is not of the layout.
+        ElektronError: there is no such file, or it does not fit the layout.
     """
     counter, unknown = UnknownCounter.of(tokenizer), Unknown()
     columns = PredictionColumns()
@@ -123,7 +126,7 @@ def predict_rows(
         first = not unknown.characters
         some = waiting[:: max(1, len(waiting) // COUNTED)]
         unknown.add(counter.count(input_texts(layout, some)))
-        if first and unknown.fraction > TOO_MUCH and source != STDIN:
+        if first and unknown.fraction > MAX_FRACTION and source != STDIN:
             unknown.check(source, config.allow_unknown)
         write(columns.rows(waiting, predict_records(waiting)))
         done += len(waiting)
@@ -152,11 +155,11 @@ class AvailableInput(RawIOBase):
         try:
             stream.fileno()
             self.may_wait = True
-        except OSError:  # in memory
+        except OSError:  # an in-memory stream
             self.may_wait = False
 
     def readable(self) -> bool:
-        """Whether it can be read."""
+        """Always True."""
         return True
 
     def readinto(self, buffer: Any) -> int:

@@ -34,19 +34,19 @@ class Scorer:
     network: Any
     tokenizer: PreTrainedTokenizerBase
     mask_id: int | None
-    """Of a masked language model; None for a discriminator."""
+    """Id of [MASK] for a masked language model; None for a discriminator."""
 
     @property
     def kind(self) -> str:
-        """What the model is."""
+        """`discriminator` or `masked language model`."""
         return "discriminator" if self.mask_id is None else "masked language model"
 
 
 def load_scorer(name: str) -> Scorer:
-    """A masked language model or a discriminator by folder or hub name.
+    """Load a masked language model or a discriminator by folder or hub name.
 
     Raises:
-        ElektronError: the model is of another kind, or its tokenizer is not its own.
+        ElektronError: the model is neither, or its tokenizer does not belong to it.
     """
     config = load_configuration(name)
     tokenizer = load_tokenizer(name)
@@ -68,11 +68,11 @@ def load_scorer(name: str) -> Scorer:
 
 
 def load_discriminator(model: str, task: str | None) -> Scorer | None:
-    """The pre-trained discriminator of a run or a folder, in PyTorch; None for a fine-tuned model.
+    """Load the pre-trained discriminator of a run or a folder, in PyTorch; None for any other model.
 
     Args:
         model: folder or hub name.
-        task: what the user says that the model does.
+        task: the task that the user gave, which says that the model is fine-tuned.
 
     Raises:
         ElektronError: there is no such model, or it is an exported one.
@@ -99,9 +99,9 @@ def discriminator_class(config: PreTrainedConfig) -> Any:
 
 
 def replaced_logits(model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-    """A discriminator's logits `(batch, length)` of "replaced", in fp32."""
+    """Compute a discriminator's logits of "replaced", `(batch, length)`, in fp32; inputs are `(batch, length)`."""
     logits: Tensor = model(input_ids, attention_mask=attention_mask).logits.float()
-    # A token classifier has a logit for each of LABELS, a discriminator one.
+    # A token classifier has two logits for each token, one for each of LABELS; other discriminators have one.
     return logits[..., 1] - logits[..., 0] if logits.ndim == 3 else logits
 
 
@@ -111,9 +111,18 @@ def logits_at(
     positions: Tensor,
     attention_mask: Tensor | None = None,
 ) -> Tensor:
-    """A masked language model's logits `(batch, vocabulary)` at one position of each row.
+    """Compute a masked language model's logits at one position of each row.
 
     The head, which is as expensive as a small encoder, runs at these positions only.
+
+    Args:
+        model: a masked language model.
+        input_ids: `(batch, length)`.
+        positions: the position in each row, `(batch,)`.
+        attention_mask: `(batch, length)`, 1 for real tokens (default: all are).
+
+    Returns:
+        Logits, `(batch, vocabulary)`.
     """
     rows = torch.arange(len(input_ids), device=input_ids.device)
 

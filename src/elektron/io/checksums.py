@@ -1,4 +1,4 @@
-"""SHA-256 checksums beside the weights and tokenizers of a saved model; transformers' format has none."""
+"""SHA-256 checksums of the weights and tokenizers of a saved model; the format of transformers has none."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from elektron.io.files import MALFORMED, apply_umask, atomic_write, read_json, u
 
 CHECKSUMS = "checksums.json"
 COVERED = ("*.safetensors", "onnx/*", "tokenizer.json", "*/tokenizer.json")
-"""Files that nobody edits by hand; those of a target tokenizer are in a folder of their own."""
+"""Patterns of the files that get a checksum: those that nobody edits by hand. A target tokenizer is in a subfolder."""
 ADVICE = "restore it"
 
 
@@ -26,7 +26,7 @@ def text_sha256(text: str) -> str:
 
 
 def write_checksums(folder: Path) -> None:
-    """Write the checksums of a model's weights and tokenizers, and give its files the modes of the umask."""
+    """Write the checksums of a model's weights and tokenizers, and set the permissions of its files by the umask."""
     files = sorted({path for pattern in COVERED for path in folder.glob(pattern)})
     digests = {str(path.relative_to(folder)): file_sha256(path) for path in files}
     atomic_write(folder / CHECKSUMS, json.dumps({"sha256": digests}, indent=1))
@@ -34,7 +34,7 @@ def write_checksums(folder: Path) -> None:
 
 
 def checksum_faults(folder: Path) -> dict[Path, str]:
-    """A message for every file that differs from its checksum; none where there are no checksums."""
+    """A message for each file that is missing, unreadable or damaged; empty if the folder has no checksums."""
     try:
         expected = dict(read_json(folder / CHECKSUMS)["sha256"])
     except FileNotFoundError:
@@ -46,7 +46,7 @@ def checksum_faults(folder: Path) -> dict[Path, str]:
         path = folder / name
         try:
             if file_sha256(path) != checksum:
-                faults[path] = f"{path} is damaged (not what was written): {ADVICE}"
+                faults[path] = f"{path} is damaged (its checksum does not match): {ADVICE}"
         except FileNotFoundError:
             faults[path] = f"{path} is missing: {ADVICE}"
         except OSError as error:

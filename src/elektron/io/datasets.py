@@ -1,4 +1,4 @@
-"""Names of models and data sets, which are folders or repositories of the hub, and rows of hub data sets."""
+"""Parse names of models and data sets (local folders or hub repositories), and stream rows of hub data sets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PINNED = re.compile(r"\A(\w[\w.-]*(?:/[\w.-]+)?)@(.+)")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 HUB_TIMEOUT_SECONDS = 10.0
 SAVED_DATASET, SAVED_DATASETS = {"state.json", "dataset_info.json"}, "dataset_dict.json"
-"""Files of what `save_to_disk` writes: of one data set, and of several splits."""
+"""Metadata files that `save_to_disk` writes: for a `Dataset`, and for a `DatasetDict`."""
 
 
 class Repo(NamedTuple):
@@ -34,9 +34,9 @@ def parse_repo(name: str) -> Repo:
 
 
 def refuse_missing_folder(name: str) -> None:
-    """Raise ElektronError for a name that only a folder could have, where there is none.
+    """Raise ElektronError if a name can only be that of a local folder, and there is no such folder.
 
-    So that a slip is answered without a request to the hub, which takes long where there is no network.
+    A typing error is thus reported without a request to the hub, which takes long without a network.
     """
     folder = Path(parse_repo(name).name)
     beside_others = folder.parent != Path() and folder.parent.is_dir()
@@ -47,13 +47,13 @@ def refuse_missing_folder(name: str) -> None:
 
 @cache
 def hub_is_reachable() -> bool:
-    """Whether the hub answers: one request, where its client makes six for every file."""
+    """Whether the hub answers a single request; `huggingface_hub` itself would make six for each file."""
     from huggingface_hub import constants, get_session
     from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # as datasets does
 
     try:
         get_session().head(constants.ENDPOINT, timeout=HUB_TIMEOUT_SECONDS)
-    except (httpx.HTTPError, OSError):  # the second: HF_HUB_OFFLINE forbids it
+    except (httpx.HTTPError, OSError):  # OSError: HF_HUB_OFFLINE is set
         return False
     return True
 
@@ -75,7 +75,7 @@ def parse_dataset(source: str) -> HubDataset:
 
 
 def dataset_commit(source: str) -> str | None:
-    """The commit of a data set's revision now; None for a local folder, and where the hub does not answer."""
+    """The current commit of a data set's revision; None for a local folder, or if the hub does not answer."""
     name, revision = parse_dataset(source).repo
     if Path(name).exists():
         return None
@@ -91,14 +91,17 @@ def dataset_commit(source: str) -> str | None:
 
 
 def dataset_rows(source: str, commit: str | None = None) -> tuple[Any, Iterator[dict[str, Any]]]:
-    """The features, None where unknown, and the rows of a hub data set, streamed.
+    """Stream a hub data set.
 
     Args:
         source: `hf:NAME[@REVISION][:config][:split]`.
-        commit: read instead of the revision, which may have moved.
+        commit: commit to read instead of the revision, which may point to another commit by now.
+
+    Returns:
+        The features, None if unknown, and an iterator over the rows.
 
     Raises:
-        ElektronError: here or at a row, if it cannot be loaded.
+        ElektronError: the data set cannot be loaded; the iterator may raise it too.
     """
     from datasets import load_dataset, load_from_disk
     from datasets.exceptions import DatasetsError
@@ -126,6 +129,6 @@ def dataset_rows(source: str, commit: str | None = None) -> tuple[Any, Iterator[
     except KeyError as error:
         raise ElektronError(f"{source}: no split {split!r}, only {comma_list(data_set)}") from error
     except (DatasetsError, OSError, ValueError, RuntimeError) as error:
-        # RuntimeError: it would be made by a script, which is not run.
+        # RuntimeError: the data set needs a loading script, which `datasets` does not run.
         raise unloadable(error) from error
     return data_set.features, rows()

@@ -1,4 +1,4 @@
-"""Files that are read whole within a limit, JSON without infinities, and files that are written atomically."""
+"""Read text files with a size limit, convert values from and to JSON, parse YAML, and write files atomically."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ import yaml
 from elektron.errors import ElektronError, first_line
 
 MALFORMED = (ValueError, KeyError, TypeError, RecursionError, ElektronError)
-"""What reading a small JSON file may raise that is damaged or was made up."""
+"""Exceptions that may be raised when a JSON file is read whose content is damaged or unexpected."""
 MAX_TEXT_BYTES = 1 << 28
-"""The manifest of ten billion rows has less, and no other file that is read whole comes near."""
+"""Size limit of files that are read at once; even the manifest of ten billion rows is smaller."""
 HEAD_BYTES = 1 << 20
-"""A file's marker is within so many bytes."""
+"""`refuse_foreign` searches this many bytes for the marker."""
 PARTIAL = ".partial"
 
 
 def read_text(path: Path, max_bytes: int | None = None) -> str:
-    """The text of a file in UTF-8.
+    """Read a text file in UTF-8.
 
     Raises:
         ElektronError: it has more than `max_bytes`, by default MAX_TEXT_BYTES.
@@ -38,7 +38,9 @@ def read_text(path: Path, max_bytes: int | None = None) -> str:
     with path.open("rb") as file:
         content = file.read(max_bytes + 1)
     if len(content) > max_bytes:
-        raise ElektronError(f"{path}: more than {max_bytes:,} bytes, which no such file has: is it the right one?")
+        raise ElektronError(
+            f"{path}: larger than {max_bytes:,} bytes, the limit for this kind of file: is it the right one?"
+        )
     return content.decode()
 
 
@@ -61,8 +63,8 @@ def parse_json_object(text: str) -> dict[str, Any]:
 def unreadable(path: Path, error: Exception, advice: str) -> ElektronError:
     """The error to raise for a file that could not be read.
 
-    Only where its content was read and is wrong is the file called damaged, and the advice given: what the
-    system refuses (permissions, a failing disk) says nothing of the content.
+    An OSError (permissions, a failing disk) says nothing about the content. Any other error means that the
+    content is damaged, and only then does the message give the advice.
     """
     if isinstance(error, OSError):
         return ElektronError(f"{path} cannot be read ({error.strerror})")
@@ -70,7 +72,7 @@ def unreadable(path: Path, error: Exception, advice: str) -> ElektronError:
 
 
 def check_readable(path: Path) -> None:
-    """Raise ElektronError if a file cannot be opened, where a library would say that there is none."""
+    """Raise ElektronError if a file cannot be opened; a library might report it as missing instead."""
     try:
         path.open("rb").close()
     except OSError as error:
@@ -78,9 +80,10 @@ def check_readable(path: Path) -> None:
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
-    """A value as JSON: dataclasses as objects, by their `as_json` where they have one, and paths as text.
+    """Serialize a value to JSON.
 
-    In place of infinities and NaN, which JSON does not have, there is null.
+    Dataclasses become objects (by their method `as_json` if they have one), and paths become strings. Infinities
+    and NaN, which JSON does not have, become null.
     """
     try:
         return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False, default=_plain)
@@ -105,14 +108,14 @@ def _finite(value: Any) -> Any:
 
 
 def from_json(value: Any, hint: Any, where: str, lenient: bool = False) -> Any:
-    """A value from a JSON file, checked against a type; objects become the dataclasses that the type names.
+    """Convert a value from a JSON file to a type, and check it; objects become dataclasses.
 
     Args:
         value: as `json.loads` returns it.
-        hint: a type: of a dataclass, list, tuple, dict with text as keys, Literal, union, or a plain type.
-        where: the name of the value, for messages.
-        lenient: whether to ignore fields that a dataclass does not have and entries of dicts that are of another
-            type, and to take the default of a field that is null.
+        hint: the expected type: a dataclass, list, tuple, dict with string keys, Literal, union, or plain type.
+        where: the name of the value, for error messages.
+        lenient: whether to ignore unknown fields of dataclasses and dict entries of another type, and to use
+            the default of a field that is null.
 
     Raises:
         ValueError: the value is of another type, has an unknown field, or lacks one.
@@ -167,9 +170,9 @@ def _fields_from_json(value: dict[str, Any], cls: type, where: str, lenient: boo
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """A file to write, which replaces `path` when the block ends without an exception.
+    """Yield a temporary path to write to; it replaces `path` when the block ends without an exception.
 
-    Where `path` is a link, the file it leads to is replaced. A device or a pipe is written to directly.
+    If `path` is a symbolic link, its target is replaced. A device or a pipe is written to directly.
 
     Raises:
         OSError: nothing can be written there.
@@ -195,7 +198,7 @@ def atomic_write(path: Path, text: str) -> None:
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """The safe loader, with duplicate keys refused, of which it would take the last."""
+    """A safe loader that refuses duplicate keys; yaml.SafeLoader would use the last one."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node, seen = super().compose_mapping_node(anchor), set[tuple[str, str]]()
@@ -206,9 +209,17 @@ class _UniqueKeys(yaml.SafeLoader):
                 seen.add((key.tag, key.value))
         return node
 
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        value = super().construct_yaml_int(node)
+        str(value)  # raises ValueError if a hexadecimal number has too many digits for messages
+        return value
+
+
+_UniqueKeys.add_constructor("tag:yaml.org,2002:int", _UniqueKeys.construct_yaml_int)
+
 
 def parse_yaml(text: str) -> Any:
-    """The content of a YAML document. Raises yaml.YAMLError, also for a duplicate key."""
+    """The content of a YAML document. Raises yaml.YAMLError, also for a duplicate key, or ValueError."""
     loader = _UniqueKeys(text)
     try:
         return loader.get_single_data()
@@ -217,7 +228,7 @@ def parse_yaml(text: str) -> Any:
 
 
 def refuse_foreign(path: Path, marker: bytes) -> None:
-    """Raise ElektronError if a file exists there that is neither empty nor has the marker of our own files."""
+    """Raise ElektronError if `path` is a file that is not empty and lacks the marker of files written by Elektron."""
     if not path.is_file():
         return
     with path.open("rb") as file:
@@ -227,12 +238,12 @@ def refuse_foreign(path: Path, marker: bytes) -> None:
 
 
 def resolve_link(path: Path) -> Path:
-    """Where a link leads, also if nothing is there yet; any other path unchanged."""
+    """The target of a symbolic link, even if it does not exist yet; any other path unchanged."""
     return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 def make_parents(path: Path) -> None:
-    """Make the folders above a path, and have the new ones on the disk."""
+    """Create the parent folders of a path, and sync the new ones to disk."""
     new = list(itertools.takewhile(lambda folder: not folder.exists(), path.parents))
     path.parent.mkdir(parents=True, exist_ok=True)
     for folder in new:
@@ -240,7 +251,7 @@ def make_parents(path: Path) -> None:
 
 
 def apply_umask(folder: Path) -> None:
-    """Give the files of a folder the modes of the umask; safetensors lets only their owner read them."""
+    """Set the permissions of all files in a folder by the umask; safetensors makes them readable by the owner only."""
     sample = folder / ".mode"  # reading the umask would change it for a moment, for all threads
     sample.touch()
     mode = sample.stat().st_mode & 0o666

@@ -28,25 +28,28 @@ log = logging.getLogger(__name__)
 
 LOCK_FILE = ".lock"
 LOCK_TIMEOUT_SECONDS, LOCK_RETRY_SECONDS = 5.0, 0.1
-"""torchrun restarts processes at once, while the previous ones on other hosts may still be exiting."""
+"""How long to wait for a lock: torchrun restarts processes while the previous ones may still exit on other hosts."""
 LOST_AND_FOUND = "lost+found"
 """Exists at the root of a new ext file system, which still counts as empty."""
 
 
 @contextmanager
 def atomic_folder(out: Path, kept: str = "", owned: bool = False) -> Iterator[Path]:
-    """A folder to fill, which becomes `out` when the block ends without an exception; locked meanwhile.
+    """Yield a temporary folder to fill; it is renamed to `out` when the block ends without an exception.
 
-    It is beside `out`, and on the disk before it is renamed. Where `out` is an empty folder, which may be a
-    mount point or the current folder and then cannot be replaced, it is inside, and its files are moved up.
-    It is removed if the block fails. Once complete it is kept: where it cannot be renamed, because something
-    else has appeared at `out`, the error says where it is.
+    The temporary folder is next to `out`, is locked while the block runs, and is synced to disk before it is
+    renamed. If `out` is an empty folder, which may be a mount point or the current folder and then cannot be
+    replaced, the temporary folder is inside it, and its files are moved up at the end.
+
+    If the block fails, the temporary folder is removed. If the block succeeds but something else has appeared at
+    `out`, the finished folder is kept, and the error says where it is.
 
     Args:
-        out: where it is going to be; a link stays a link.
-        kept: a folder inside for unfinished work: if it exists it is left in place when the block fails, for
-            the next call to continue from; it does not become part of `out`.
-        owned: the caller keeps other processes away, and frees `out` before the block ends.
+        out: the final path; if it is a symbolic link, the link stays and its target is written.
+        kept: name of a subfolder for unfinished work: if it exists when the block fails, it stays for the next call
+            to continue from; it does not become part of `out`.
+        owned: whether the caller keeps other processes away and removes an existing `out` before the block ends;
+            the temporary folder is then not locked, and is removed if it cannot be renamed.
 
     Raises:
         ElektronError: `out` exists, nothing can be written there, or another process is writing it.
@@ -64,7 +67,7 @@ def atomic_folder(out: Path, kept: str = "", owned: bool = False) -> Iterator[Pa
     with nullcontext() if owned else folder_lock(partial, out):
         try:
             if not owned:
-                refuse_taken(out)  # meanwhile by another process
+                refuse_taken(out)  # another process may have written it by now
             _clear(partial, keep={LOCK_FILE, kept})
             yield partial
             if kept:
@@ -121,14 +124,14 @@ def refuse_taken(out: Path) -> None:
 
 
 def is_free(out: Path) -> bool:
-    """Whether nothing is at `out`, or an empty folder; what a killed command left in it does not count."""
+    """Whether `out` does not exist or is an empty folder; what a killed command has left in it does not count."""
     if not out.exists():
         return True
     return out.is_dir() and {path.name for path in out.iterdir()} <= {PARTIAL, LOST_AND_FOUND}
 
 
 def final_path(folder: Path) -> Path:
-    """Where a folder of `atomic_folder` is going to be; any other folder unchanged."""
+    """The final path of a temporary folder of `atomic_folder`; any other path unchanged."""
     if folder.name == PARTIAL:
         return folder.parent
     name = folder.name.removesuffix(PARTIAL)
@@ -136,25 +139,25 @@ def final_path(folder: Path) -> Path:
 
 
 def partial_folders(parent: Path, pattern: str) -> list[Path]:
-    """What killed processes have left of folders whose names match a pattern."""
+    """Temporary folders that killed processes have left, of folders whose names match a glob pattern."""
     return sorted(parent.glob(f".{pattern}{PARTIAL}*"))
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder that may exist already, or the one that a link leads to."""
+    """Create a folder, or the target of a symbolic link, if it does not exist."""
     resolve_link(path).mkdir(parents=True, exist_ok=True)
 
 
 @contextmanager
 def folder_lock(folder: Path, out: Path) -> Iterator[None]:
-    """Keep other processes out of a folder, which is made if necessary, while the block lasts.
+    """Hold an exclusive lock on a folder, which is created if necessary, while the block runs.
 
-    The lock is `flock` on an empty file in the folder, which also works across the hosts of a shared file
-    system, and ends with the process. Where there are no such locks, a warning is logged instead.
+    The lock is `flock` on an empty file in the folder. It also works across the hosts of a shared file system, and
+    ends with the process. If the system has no such locks, a warning is logged instead.
 
     Args:
-        folder: where the lock file is.
-        out: what messages name.
+        folder: folder of the lock file.
+        out: the path that error messages name.
 
     Raises:
         ElektronError: another process holds the lock, or nothing can be written there.
@@ -168,7 +171,7 @@ def folder_lock(folder: Path, out: Path) -> Iterator[None]:
 
 
 def _lock(folder: Path, out: Path) -> IO[bytes]:
-    """The lock file, opened; it is locked until it is closed."""
+    """Open and lock the lock file; closing it releases the lock."""
     path, deadline = folder / LOCK_FILE, time.monotonic() + LOCK_TIMEOUT_SECONDS
     while True:
         folder.mkdir(parents=True, exist_ok=True)
@@ -186,7 +189,7 @@ def _lock(folder: Path, out: Path) -> IO[bytes]:
             time.sleep(LOCK_RETRY_SECONDS)
             continue
         except OSError as error:
-            log.warning("%s cannot be locked (%s): see that no second process writes there", out, error.strerror)
+            log.warning("%s cannot be locked (%s): make sure that no other process writes there", out, error.strerror)
             return file
         # The process that held the lock may have removed the file meanwhile.
         if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):

@@ -1,4 +1,4 @@
-"""Text files: decompressed, decoded, cut into lines and parsed as rows of JSON or csv. Everything streams.
+"""Stream text files: decompress, decode, split into lines, and parse rows of JSON or csv.
 
 Text is UTF-8, or UTF-16 and UTF-32 with a byte order mark. Bytes that cannot be decoded are replaced and
 counted, unless there are so many of them that the file must be something else.
@@ -24,13 +24,13 @@ from elektron.errors import ElektronError, first_line
 log = logging.getLogger(__name__)
 
 FIRST_BYTES = 1_000_000
-"""First chunk of a file, by which its encoding is recognised."""
+"""Size of the first chunk of a file, from which its encoding is detected."""
 CHUNK_BYTES = 1 << 17
-"""Later chunks: small, because one rare character makes each character of a chunk take four bytes."""
+"""Size of later chunks: small, because one rare character can make a Python string take four bytes per character."""
 MAX_UNDECODABLE = 0.1
-"""Fraction of the first chunk; a file with more of it is not text."""
+"""A file is refused if more than this fraction of the bytes of its first chunk cannot be decoded."""
 MAX_FIELD_CHARACTERS = 1 << 28
-"""Of a csv field or a line: more is a quotation mark that is never closed, or another format."""
+"""Limit of a csv field or a line; if it is longer, a quotation mark is never closed, or the format is another one."""
 
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 TEXT_SUFFIXES = {".txt"}
@@ -47,7 +47,7 @@ BOMS = {  # the longer ones first: UTF-32's begins like UTF-16's
     codecs.BOM_UTF16_BE: "utf-16",
 }
 EXCEL_SEPARATOR = re.compile(r'"?sep=([,;|\t])"?', re.IGNORECASE)
-"""The line by which Excel names the delimiter of a csv file."""
+"""First line of a csv file in which Excel names the delimiter."""
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 BETWEEN_VALUES = re.compile(r"[ \t\r\n,]*")
 
@@ -88,17 +88,17 @@ def decode(
     encoding: str | None = None,
     advice: str = "convert it to UTF-8",
 ) -> Iterator[str]:
-    """The text of a file in chunks; characters that were replaced are counted under the file's name.
+    """Decode the chunks of a file; bytes that cannot be decoded are replaced and counted.
 
     Args:
-        name: of the file, for messages.
-        chunks: its bytes.
-        undecodable: counts what is replaced.
-        encoding: where it is known; every byte must fit it then, unless it is UTF-8.
-        advice: what to do about text in another encoding than UTF-8.
+        name: name of the file, for error messages and the count.
+        chunks: the bytes of the file.
+        undecodable: counts the replaced bytes by file name.
+        encoding: the encoding, if it is known; unless it is UTF-8, a byte that cannot be decoded is an error.
+        advice: what the error message advises for text that is not in UTF-8.
 
     Raises:
-        ElektronError: it is not text.
+        ElektronError: the file is not text, or not in this encoding.
     """
     first = next(chunks, b"")
     if encoding is None:
@@ -111,7 +111,7 @@ def decode(
         _refuse_binary(name, first, advice)
     decoder = codecs.getincrementaldecoder(encoding)(errors)
     chunks = chain([first], chunks)
-    del first  # not to be kept until the end of the file
+    del first  # otherwise it would stay in memory until the end of the file
     try:
         for chunk in chunks:
             yield replace_surrogates(decoder.decode(chunk), name, undecodable)
@@ -136,7 +136,7 @@ def _refuse_binary(name: str, first: bytes, advice: str) -> None:
 
 
 def guess_encoding(name: str) -> str:
-    """The likely encoding of a file that is not UTF-8; else an empty string."""
+    """The likely encoding of a file; an empty string if it is UTF-8 or cannot be guessed."""
     path = Path(name)
     if not path.is_file():
         return ""
@@ -178,7 +178,7 @@ def normalize_newlines(chunks: Iterable[str]) -> Iterator[str]:
 
 
 def split_lines(chunks: Iterable[str], max_length: int = sys.maxsize) -> Iterator[str]:
-    """Lines without their ends; one of more than `max_length` characters comes in parts."""
+    """Split text into lines without line ends; a line of more than `max_length` characters is split into parts."""
     rest: list[str] = []
     length = 0
     for chunk in chunks:
@@ -197,7 +197,7 @@ def split_lines(chunks: Iterable[str], max_length: int = sys.maxsize) -> Iterato
 
 
 def split_text(text: str, max_length: int) -> list[str]:
-    """A text in parts of at most `max_length` characters, cut between lines or words if possible."""
+    """Split a text into parts of at most `max_length` characters, between lines or words if possible."""
     parts = []
     begin = 0
     while len(text) - begin > max_length:
@@ -215,7 +215,7 @@ def split_text(text: str, max_length: int) -> list[str]:
 
 
 def limit_line_length(name: str, chunks: Iterable[str]) -> Iterator[str]:
-    """The same text, for readers that need entire lines.
+    """Pass the chunks on unchanged, but refuse very long lines: for readers that hold a line in memory.
 
     Raises:
         ElektronError: a line has more than MAX_FIELD_CHARACTERS.
@@ -232,13 +232,12 @@ def limit_line_length(name: str, chunks: Iterable[str]) -> Iterator[str]:
 
 
 def read_json_rows(name: str, chunks: Iterator[str]) -> Iterator[tuple[str, Any]]:
-    """The rows of a JSON file, each with its location for messages.
+    """Stream the rows of a JSON file, each with its location for error messages.
 
-    A file is one object a line, or an array of objects or texts, or objects over several lines. It is never
-    read whole.
+    The file has one object per line, an array of objects or strings, or objects that span several lines.
 
     Raises:
-        ElektronError: it is none of these.
+        ElektronError: the file has another form.
     """
     first = next(chunks, "")
     chunks = chain([first], chunks)
@@ -278,7 +277,7 @@ def _is_incomplete(line: str) -> bool:
 
 
 def _read_json_document(name: str, chunks: Iterator[str], in_array: bool) -> Iterator[Any]:
-    """The values of a JSON array, or values that follow one another."""
+    """The values of a JSON array, or of concatenated JSON values."""
     decoder = json.JSONDecoder()
     text, needed = "", 0
     begun = not in_array
@@ -320,14 +319,14 @@ def read_csv_rows(
     """The rows of a table whose fields may be quoted, each with the number of its first line.
 
     Args:
-        name: of the file, for messages.
-        lines: without their ends.
-        delimiter: between fields.
-        advice: what to do where quotation marks do not enclose fields.
-        skipped: lines of the file before these.
+        name: name of the file, for error messages.
+        lines: the lines of the file, without line ends.
+        delimiter: the character between fields.
+        advice: end of the error message, such as what to do if quotation marks do not enclose fields.
+        skipped: number of lines of the file before `lines`.
 
     Raises:
-        ElektronError: a quotation mark is never closed, or is where none can be.
+        ElektronError: a row is not valid csv, for example because a quotation mark is never closed.
     """
     csv.field_size_limit(MAX_FIELD_CHARACTERS)
     reader = csv.reader((line + "\n" for line in lines), delimiter=delimiter, strict=True)

@@ -1,8 +1,8 @@
-"""Released networks with another vocabulary or more positions.
+"""Adapt released networks to another vocabulary or to more positions.
 
 Tokens that both tokenizers have keep their embeddings; a new one starts from the mean of the embeddings of the pieces
-that the old tokenizer cuts it into. Learned positions are interpolated, rotary ones get a larger base (NTK-aware
-scaling), relative ones of `deberta-v2` keep their buckets, the last of which stands for all farther tokens.
+that the old tokenizer splits it into. Learned positions are interpolated, rotary ones get a larger base (NTK-aware
+scaling), and relative ones of `deberta-v2` keep their buckets, the last of which is used for all farther tokens.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from elektron.models.packed import first_position
 log = logging.getLogger(__name__)
 
 CONTINUATION, SPACE, BYTE_SPACE = "##", "▁", "Ġ"
-"""Marks of WordPiece inside a word, and of SentencePiece and byte-level BPE at its beginning."""
+"""Prefixes of tokens that continue a word (WordPiece) or start one (SentencePiece, byte-level BPE)."""
 POSITIONS = "position_embeddings.weight"
 MAX_PADDING_ID = 100
-"""Families that count positions from behind the padding token's id have as many unused rows."""
+"""Maximum padding token id in families whose positions start after it: the position embeddings before stay unused."""
 
 
 @dataclass(frozen=True)
 class VocabularyChange:
-    """What each token of a new vocabulary starts from."""
+    """How the embeddings of a new vocabulary are initialised from the old ones."""
 
     pieces: list[list[int]]
-    """For each new id the old ids whose mean it starts from; empty for the mean of all."""
+    """For each new id, the old ids whose mean embedding it starts from; if empty, the mean of all is taken."""
     special_ids: dict[str, int]
     """New ids of `pad`, `unk`, `cls`, `sep` and `mask`."""
 
     @classmethod
     def between(cls, old: PreTrainedTokenizerBase, new: PreTrainedTokenizerBase) -> VocabularyChange:
-        """The change from the tokenizer of a checkpoint to another."""
+        """The change from a checkpoint's tokenizer to another one."""
         old_texts, new_texts = token_texts(old), token_texts(new)
         old_ids = {text: token_id for token_id, text in old_texts.items()}
         old_vocabulary = old.get_vocab()
@@ -60,7 +60,7 @@ class VocabularyChange:
         for kind in NEEDED:
             pieces[special_ids(new)[kind]] = [special_ids(old)[kind]]
         kept = sum(map(bool, pieces))
-        space = " " if mark_of(old) == BYTE_SPACE else ""
+        space = " " if word_boundary_prefix(old) == BYTE_SPACE else ""
         texts = [(space if starts else "") + text for text, starts in map(new_texts.get, cut)]  # type: ignore[misc]
         if texts:
             found = old(texts, add_special_tokens=False)["input_ids"]
@@ -74,7 +74,7 @@ class VocabularyChange:
         return cls(pieces, special_ids(new))
 
     def applied(self, table: Tensor) -> Tensor:
-        """Rows `(old vocabulary, …)` of an embedding table or a bias to `(new vocabulary, …)`."""
+        """Convert an embedding table or a bias from `(old vocabulary, …)` to `(new vocabulary, …)`."""
         rows = table.detach().reshape(len(table), -1)
         rows = torch.cat([rows, rows.mean(0, keepdim=True)])
         # A tokenizer can have more tokens than its checkpoint has embeddings.
@@ -85,23 +85,23 @@ class VocabularyChange:
         return means.reshape(-1, *table.shape[1:])
 
 
-def mark_of(tokenizer: PreTrainedTokenizerBase) -> str:
-    """The mark that most tokens of a vocabulary have, or none."""
+def word_boundary_prefix(tokenizer: PreTrainedTokenizerBase) -> str:
+    """The most frequent word-boundary prefix in a vocabulary; empty if no token has one."""
     marks = (CONTINUATION, SPACE, BYTE_SPACE)
     found = Counter(mark for token in tokenizer.get_vocab() for mark in marks if token.startswith(mark))
     return found.most_common(1)[0][0] if found else ""
 
 
 def token_texts(tokenizer: PreTrainedTokenizerBase) -> dict[int, tuple[str, bool]]:
-    """The text of each token that is not special, and whether it begins a word, whatever mark says so."""
-    mark, decoder, special = mark_of(tokenizer), ByteLevel(), set(tokenizer.all_special_tokens)
+    """Map the id of each token that is not special to its text without prefix and whether it starts a word."""
+    mark, decoder, special = word_boundary_prefix(tokenizer), ByteLevel(), set(tokenizer.all_special_tokens)
     texts = {}
     for token, token_id in tokenizer.get_vocab().items():
         if token in special:
             continue
         if mark == BYTE_SPACE:
             decoded = decoder.decode([token])
-            # Bytes that are no character on their own keep their symbols.
+            # Tokens whose bytes are not valid UTF-8 on their own keep the symbols of byte-level BPE.
             text = token if "\ufffd" in decoded else decoded.removeprefix(" ")
         else:
             text = token.removeprefix(mark)
@@ -113,9 +113,14 @@ def token_texts(tokenizer: PreTrainedTokenizerBase) -> dict[int, tuple[str, bool
 def known_pieces(
     ids: list[int], texts: dict[int, tuple[str, bool]], by_text: dict[tuple[str, bool], int], starts: bool
 ) -> list[int]:
-    """The pieces of a token as the old tokenizer cut its text, without unknown ones and lone marks.
+    """The old ids of the pieces of a new token, without unknown tokens and prefixes without text.
 
-    A tokenizer takes any text for the beginning of a word; inside one, the first piece is the one for there.
+    Args:
+        ids: the new token's text as the old tokenizer encodes it, which treats it as the start of a word.
+        texts: the old tokenizer's `token_texts`.
+        by_text: the inverse of `texts`.
+        starts: whether the new token starts a word. If not, the first piece is replaced by the token with the same
+            text that continues a word, if there is one.
     """
     found = [token_id for token_id in ids if texts.get(token_id, ("", False))[0]]
     if found and not starts:
@@ -124,7 +129,7 @@ def known_pieces(
 
 
 def adapted(network: PreTrainedModel, length: int, vocabulary: VocabularyChange | None = None) -> PreTrainedModel:
-    """A network with at least `length` positions and, where given, another vocabulary; itself if that changes nothing.
+    """A copy of a network with at least `length` positions and, if given, the new vocabulary; itself if it fits.
 
     Raises:
         ElektronError: the family needs a padding token with another id.
@@ -154,14 +159,14 @@ def adapted(network: PreTrainedModel, length: int, vocabulary: VocabularyChange 
 def change_vocabulary(
     network: PreTrainedModel, config: Any, state: dict[str, Tensor], vocabulary: VocabularyChange
 ) -> None:
-    """Replace what has a row for each token, and the ids in the configuration."""
+    """Convert the tensors of `state` that have a row for each token, and the token ids in `config`."""
     padding = vocabulary.special_ids["pad"]
     if config.model_type == "mpnet" and padding != 1:
         raise ElektronError(f"mpnet needs a tokenizer whose padding token has the id 1, and this one's is {padding}")
     if first_position(config) and padding > MAX_PADDING_ID:
         raise ElektronError(
-            f"{config.model_type} counts positions from behind the padding token's id, which is {padding} in this "
-            "tokenizer: use one that has it among its first"
+            f"{config.model_type} numbers positions from the padding token's id, which is {padding} in this "
+            f"tokenizer: use one whose padding token has an id of at most {MAX_PADDING_ID}"
         )
     output = network.get_output_embeddings()
     rows = {network.get_input_embeddings().weight, *(output.parameters(recurse=False) if output is not None else ())}
@@ -177,7 +182,7 @@ def change_vocabulary(
 
 
 def interpolated(rows: Tensor, length: int) -> Tensor:
-    """A table of positions `(old, width)` stretched to `(length, width)`; the ends keep theirs."""
+    """Interpolate position embeddings `(old length, width)` to `(length, width)`; the first and last stay the same."""
     if length == len(rows):
         return rows
     stretched = F.interpolate(rows.T[None], size=length, mode="linear", align_corners=True)
@@ -185,7 +190,7 @@ def interpolated(rows: Tensor, length: int) -> Tensor:
 
 
 def stretch(config: Any, factor: float) -> None:
-    """Let a configuration's rotary or relative positions reach `factor` times as far."""
+    """Adjust the rotary base or the range of relative positions in a configuration to `factor` times the length."""
     width = config.hidden_size // config.num_attention_heads
     grown = factor ** (width / (width - 2)) if width > 2 else factor
     if hasattr(config, "rope_theta"):
@@ -197,7 +202,7 @@ def stretch(config: Any, factor: float) -> None:
 
 
 def kind_of_positions(network: PreTrainedModel) -> str:
-    """What happens to the positions of a network when there are more, in words."""
+    """A phrase for the log that says how a network's positions are extended."""
     if any(name.endswith(POSITIONS) for name in network.state_dict()):
         return "learned ones are interpolated"
     if hasattr(network.config, "rope_theta") or hasattr(network.config, "rope_parameters"):

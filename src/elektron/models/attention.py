@@ -1,8 +1,9 @@
-"""Attention for CPUs: three plain operations where they are faster to train than the fused kernel.
+"""Attention for training on CPUs: two batched matrix products and a softmax where SDPA is slower.
 
-The CPU's fused kernel (SDPA) is fast forwards and on long rows, but its backward pass in bf16 handles short rows in
-small products: there, two batched products and a softmax take a half to a fifth of its time (AVX-512, 32 to 256
-tokens). The function is registered with transformers and chosen by `config._attn_implementation`, which is never saved.
+The fused CPU kernel of SDPA is fast in the forward pass and on long rows. In its backward pass in bf16 it splits short
+rows into many small products: there, two batched products and a softmax take a half to a fifth of its time (AVX-512,
+32 to 256 tokens). The function is registered with transformers and selected by `config._attn_implementation`, which is
+never saved.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from transformers.masking_utils import sdpa_mask
 
 NAME = "elektron"
 LONGEST_ROW = 256
-"""Tokens; the fused kernel is faster on longer rows."""
+"""In tokens; on longer rows the fused kernel is faster."""
 
 
 def attention(
@@ -51,7 +52,7 @@ def attention(
         scaling = query.shape[-1] ** -0.5
     scores = torch.matmul(query * scaling, key.transpose(2, 3))
     if attention_mask is not None and attention_mask.dtype == torch.bool:
-        # The lowest number instead of -inf: a row that sees nothing must not become NaN.
+        # The lowest number instead of -inf, so that a query without any key does not become NaN.
         scores = scores.masked_fill(~attention_mask, torch.finfo(scores.dtype).min)
     elif attention_mask is not None:
         scores = scores + attention_mask.to(scores.dtype)
@@ -69,10 +70,10 @@ def trains_in_bf16(query: Tensor) -> bool:
 
 
 def use_fast_attention(network: PreTrainedModel) -> PreTrainedModel:
-    """Switch all parts of a network that would use SDPA to `attention`; the network itself.
+    """Switch all modules of a network that use SDPA to `attention`, and return the network.
 
-    Models whose attention is their own, such as DeBERTa's, and ones that were told to compute attention
-    weights stay as they are.
+    Models with their own attention, such as DeBERTa, and those configured to compute attention weights (`eager`) stay
+    unchanged.
     """
     for module in network.modules():
         if (

@@ -1,4 +1,4 @@
-"""Tensors that may be sharded over the ranks (DTensors, under FSDP); a plain tensor is its own shard and whole."""
+"""Functions for tensors that FSDP may have sharded over the ranks (DTensors). A plain tensor counts as one shard."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 
 def is_dtensor(tensor: Tensor) -> bool:
-    """Whether this rank holds a shard of the tensor only."""
+    """Whether this rank holds only a shard of the tensor."""
     return isinstance(tensor, DTensor)
 
 
 @torch.no_grad()
 def full_tensor(tensor: Tensor) -> Tensor:
-    """The whole tensor; collective where it is sharded."""
+    """The whole tensor. If it is sharded, this is a collective operation."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def copy_to_cpu(tensors: Mapping[str, Tensor], keep: bool) -> dict[str, Tensor]:
-    """Copies of whole tensors on the CPU; empty on ranks that do not `keep` them. Collective where some are sharded.
+    """Copy whole tensors to the CPU; the result is empty on ranks that do not `keep` them.
 
-    Tensors are gathered one at a time, so that a device holds at most one whole tensor besides its shards.
+    If tensors are sharded, this is a collective operation. They are gathered one at a time, so that a device holds at
+    most one whole tensor besides its shards.
     """
     copies = {}
     for name, tensor in tensors.items():
@@ -35,13 +36,13 @@ def copy_to_cpu(tensors: Mapping[str, Tensor], keep: bool) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def local_tensor(tensor: Tensor) -> Tensor:
-    """This rank's shard; shares memory."""
+    """This rank's shard, which shares the tensor's memory."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 @torch.no_grad()
 def gather_shards(shard: Tensor, like: Tensor) -> Tensor:
-    """The whole tensor whose shards are placed as those of `like`."""
+    """The whole tensor of which each rank has a `shard`, placed as in `like`. Collective if `like` is sharded."""
     if not isinstance(like, DTensor):
         return shard
     return DTensor.from_local(
@@ -50,7 +51,7 @@ def gather_shards(shard: Tensor, like: Tensor) -> Tensor:
 
 
 def distribute_like(value: Tensor, other: Tensor) -> Tensor:
-    """A whole tensor, present on every rank, on the device of `other` and sharded as it is."""
+    """Move a whole tensor, which every rank has, to the device of `other`, and shard it in the same way."""
     value = value.to(other.device)
     if not isinstance(other, DTensor):
         return value

@@ -2,13 +2,13 @@
 
 A Transformer encoder with normalisation before and after each sublayer (Peri-LN, Kim et al. 2025): the input is
 RMS-normalised, the output is RMS-normalised and scaled by a learned gain per channel before it is added to the residual
-stream. Rotary positions (Su et al. 2021), queries and keys normalised per head (Henry et al. 2020), squared ReLU (So et
-al. 2021), no biases. So the function does not change when a matrix inside a layer is multiplied by a positive number,
-and its norm is free: see `ElektronPreTrainedModel.normalize_matrices`. Embeddings may be narrower than the network, as
-in ELECTRA, so that a small generator and a large discriminator can share them.
+stream. It has rotary position embeddings (Su et al. 2021), queries and keys normalised per head (Henry et al. 2020),
+squared ReLU (So et al. 2021) and no biases. Multiplying a matrix inside a layer by a positive number therefore does not
+change the output: see `ElektronPreTrainedModel.normalize_matrices`. Embeddings may be narrower than the network, as in
+ELECTRA, so that a small generator and a large discriminator can share them.
 
-This file stands on torch and transformers alone: it travels with the saved weights, for readers
-who do not have the elektron package.
+This file imports only torch and transformers. `save_pretrained` copies it next to the weights, so that they can be
+loaded without the elektron package.
 """
 
 from __future__ import annotations
@@ -31,18 +31,19 @@ from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 if TYPE_CHECKING:
-    # transformers caches the files that a loaded file imports: without this line not heads.py, and an encoder that was
-    # loaded with `trust_remote_code` could not be saved.
+    # With `trust_remote_code`, transformers copies into its cache only the files that this file imports. Without this
+    # line heads.py would be missing there, and `save_pretrained`, which copies it, would fail.
     from .heads import ElektronForPreTraining  # noqa: F401
 
-# Of a sublayer's normalised output when training starts: the residual stream's RMS stays near 1.
+# Initial gain of each sublayer's normalised output: it keeps the RMS of the residual stream near 1.
 INITIAL_GAIN = 0.3
-# Embeddings are normalised when they are read: their scale only decides how far an optimizer's step turns them. Random
-# ones turn fast, those that have learned from a corpus 20 times as slowly.
+# The forward pass normalises embeddings, so their scale only decides how much an optimizer step changes their
+# direction. Embeddings that start from co-occurrences of the corpus are 20 times as large as random ones, and change
+# 20 times as slowly.
 INITIAL_EMBEDDING_RMS = 0.02
 LEARNED_EMBEDDING_RMS = 0.4
 
-# Which Auto class of transformers finds which class in which file.
+# For each Auto class of transformers, the file and the class that implement it; saved in the configuration.
 AUTO_MAP = {
     "AutoConfig": "elektron.ElektronConfig",
     "AutoModel": "elektron.ElektronModel",
@@ -56,11 +57,11 @@ AUTO_MAP = {
 
 
 class ElektronConfig(PreTrainedConfig):
-    """Sizes of an Elektron encoder.
+    """Configuration of an Elektron model.
 
-    `embedding_size` may differ from `hidden_size`; a projection joins them. `classifier_pooling`
-    says what sentence-level heads read: the `mean` over real tokens, or the first token (`cls`).
-    `classifier_dropout` falls back to `hidden_dropout_prob`.
+    If `embedding_size` differs from `hidden_size`, a linear layer projects the embeddings. `classifier_pooling` is
+    the pooling of sentence-level heads: the `mean` over real (non-padding) tokens, or the first token (`cls`).
+    `classifier_dropout` defaults to `hidden_dropout_prob`.
     """
 
     model_type = "elektron"
@@ -92,22 +93,28 @@ class ElektronConfig(PreTrainedConfig):
 
 
 def rms_norm(hidden_states: Tensor, eps: float) -> Tensor:
-    """Scale the last dimension to a root mean square of 1, computed in fp32, returned in the input's type."""
+    """Scale the last dimension to a root mean square of 1; computes in fp32, returns the input's dtype."""
     single = hidden_states.float()
-    # Products, not `pow` or `F.rms_norm`: autocast would return those in fp32.
+    # Products instead of `pow` or `F.rms_norm`, which return fp32 under autocast.
     scale = torch.rsqrt((single * single).mean(-1, keepdim=True) + eps)
     return (single * scale).to(hidden_states.dtype)
 
 
 def rotary_angles(position_ids: Tensor, head_size: int, theta: float) -> tuple[Tensor, Tensor]:
-    """Cosines and sines `(batch, length, 1, 1, head_size / 2)` of the positions `(batch, length)`, in fp32."""
+    """Cosines and sines of the rotary angles, each `(batch, length, 1, 1, head_size / 2)` in fp32.
+
+    Args:
+        position_ids: `(batch, length)`.
+        head_size: size of an attention head.
+        theta: base of the rotary frequencies.
+    """
     steps = torch.arange(0, head_size, 2, device=position_ids.device, dtype=torch.float32)
     angles = position_ids[:, :, None, None, None].float() * theta ** (-steps / head_size)
     return angles.cos(), angles.sin()
 
 
 def rotate(heads: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
-    """Rotate the two halves of each head `(batch, length, ..., heads, head_size)` by its position's angles."""
+    """Apply rotary position embeddings to queries or keys `(batch, length, ..., heads, head_size)`."""
     first, second = heads.chunk(2, dim=-1)
     rotated = (first * cosines - second * sines, first * sines + second * cosines)
     return torch.cat(rotated, dim=-1).to(heads.dtype)
@@ -123,7 +130,7 @@ def eager_attention(
     dropout: float = 0.0,
     **_: Any,
 ) -> tuple[Tensor, Tensor]:
-    """Attention written out, for those who want the weights; `attention_mask` is added to the scores."""
+    """Attention in plain operations, which also returns the weights; `attention_mask` is added to the scores."""
     scores = query @ key.transpose(2, 3) * scaling
     if attention_mask is not None:
         scores = scores + attention_mask
@@ -132,7 +139,7 @@ def eager_attention(
 
 
 class ElektronEmbeddings(nn.Module):
-    """Token embeddings, normalised. Positions enter in attention; there are no segment embeddings."""
+    """RMS-normalised token embeddings. Attention applies the positions; there are no segment embeddings."""
 
     def __init__(self, config: ElektronConfig) -> None:
         super().__init__()
@@ -145,7 +152,7 @@ class ElektronEmbeddings(nn.Module):
 
 
 class FusedLinear(nn.Linear):
-    """Several matrices of one shape, stacked along the outputs and multiplied in one product, without bias."""
+    """A linear layer without bias whose weight stacks `parts` matrices of one shape along the output dimension."""
 
     def __init__(self, in_features: int, out_features: int, parts: int) -> None:
         super().__init__(in_features, parts * out_features, bias=False)
@@ -160,7 +167,7 @@ class ElektronGain(nn.Module):
         self.weight = nn.Parameter(torch.full((hidden_size,), INITIAL_GAIN))
 
     def forward(self, hidden_states: Tensor) -> Tensor:
-        """`(…, hidden_size)` to the same shape and type."""
+        """`(…, hidden_size)` to the same shape and dtype."""
         return hidden_states * self.weight.to(hidden_states.dtype)
 
 
@@ -178,10 +185,10 @@ class ElektronAttention(nn.Module):
     def forward(
         self, hidden_states: Tensor, attention_mask: Tensor | None, rotary: tuple[Tensor, Tensor], **kwargs: Any
     ) -> tuple[Tensor, Tensor | None]:
-        """`(batch, length, hidden_size)` to the same shape, and the weights where they are computed."""
+        """`(batch, length, hidden_size)` to the same shape, and the attention weights if they are computed."""
         batch, length, hidden_size = hidden_states.shape
         qkv = self.qkv(hidden_states).view(batch, length, 3, -1, self.head_size)
-        # Queries and keys together: half as many operations.
+        # Processing queries and keys together needs half as many operations.
         query_key = rotate(rms_norm(qkv[:, :, :2], self.config.norm_eps), *rotary)
         query, key = (heads.transpose(1, 2) for heads in query_key.unbind(2))
         value = qkv[:, :, 2].transpose(1, 2)
@@ -216,7 +223,7 @@ class ElektronFeedForward(nn.Module):
 
 
 class ElektronLayer(GradientCheckpointingLayer):
-    """Attention, then feed-forward; each reads normalised states and adds a normalised, scaled output."""
+    """Attention and feed-forward; the input and the output of each are normalised, and the output is scaled."""
 
     def __init__(self, config: ElektronConfig) -> None:
         super().__init__()
@@ -241,7 +248,7 @@ class ElektronLayer(GradientCheckpointingLayer):
 
 
 class ElektronPreTrainedModel(PreTrainedModel):
-    """What all Elektron models share: initial weights, and the source files saved beside them."""
+    """Base class of all Elektron models: initialises weights, and saves the source files with them."""
 
     config: ElektronConfig
     config_class = ElektronConfig
@@ -255,7 +262,7 @@ class ElektronPreTrainedModel(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """Matrices normal with σ = fan-in^-½, embeddings σ = 0.02, gains constant."""
+        """Matrices: normal with σ = fan_in^-½; embeddings: normal with σ = 0.02; gains: constant."""
         if isinstance(module, ElektronGain):
             init.constant_(module.weight, INITIAL_GAIN)
         elif isinstance(module, nn.Linear):
@@ -269,9 +276,9 @@ class ElektronPreTrainedModel(PreTrainedModel):
     def normalize_matrices(self) -> None:
         """Give each matrix inside the layers its initial Frobenius norm, `sqrt(out_features)`.
 
-        The function stays the same, since what each matrix computes is normalised afterwards (except
-        values, whose scale passes linearly through the attention to such a norm). What changes is how far
-        an optimizer's step of a given size turns the matrix.
+        The output of the network stays the same, because the result of each matrix is normalised (that of the
+        values after attention and its output matrix, which are linear in them). What changes is how much an optimizer
+        step of a given size changes the direction of the matrix.
         """
         for layer in self.modules():
             if isinstance(layer, ElektronLayer):
@@ -283,7 +290,7 @@ class ElektronPreTrainedModel(PreTrainedModel):
                         matrices.mul_(matrices.shape[1] ** 0.5 / norms.clamp(min=1e-12))
 
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
-        """Save weights and configuration, and beside them the source files that `AUTO_MAP` names."""
+        """Save weights and configuration, and next to them the source files that `AUTO_MAP` names."""
         self.config.auto_map = AUTO_MAP
         super().save_pretrained(save_directory, **kwargs)
         for name in sorted({target.split(".")[0] for target in AUTO_MAP.values()}):
@@ -293,7 +300,7 @@ class ElektronPreTrainedModel(PreTrainedModel):
 class ElektronModel(ElektronPreTrainedModel):
     """The encoder: token ids in, normalised hidden states out."""
 
-    # Of the heads in heads.py, with which it may have been saved.
+    # The weights of the heads in heads.py: a checkpoint may contain a head.
     _keys_to_ignore_on_load_unexpected = [  # noqa: RUF012
         r"^(dense|prediction|decoder|classifier|qa_outputs)\."
     ]
@@ -321,16 +328,16 @@ class ElektronModel(ElektronPreTrainedModel):
     ) -> BaseModelOutput:
         """Encode `input_ids` `(batch, length)` to hidden states `(batch, length, hidden_size)`.
 
-        `attention_mask` is `(batch, length)` with 1 for real tokens, or `(batch, 1, length, length)`
-        for several texts in a row; `position_ids` `(batch, length)` restart where a text begins.
-        `token_type_ids` are taken because tokenizers give them, and have no effect.
+        `attention_mask` is `(batch, length)` with 1 for real tokens, or `(batch, 1, length, length)` for packed
+        rows; `position_ids` `(batch, length)` then restart with each text. `token_type_ids` are ignored; they are
+        accepted because tokenizers return them.
         """
         if inputs_embeds is None:
             inputs_embeds = self.embeddings(input_ids)
         hidden_states = self.dropout(self.embeddings_project(inputs_embeds))
         device_type = hidden_states.device.type
         if torch.is_autocast_enabled(device_type):
-            # The residual stream too is kept in the lower precision: half the memory traffic.
+            # Keeping the residual stream in the lower precision too halves the memory traffic.
             hidden_states = hidden_states.to(torch.get_autocast_dtype(device_type))
         if position_ids is None:
             position_ids = torch.arange(hidden_states.shape[1], device=hidden_states.device)[None]

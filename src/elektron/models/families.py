@@ -1,13 +1,14 @@
-"""The families: kinds of encoder that a pair can be made of.
+"""The families: encoder architectures of the generator and the discriminator.
 
-A family names the transformers classes of its two networks, how sizes become their configuration, how packed rows are
-encoded (`packed.py`), and what lies between hidden states and scores. `elektron` is the project's own (`elektron.py`),
-`electra` the paper's architecture. `deberta-v2` adds disentangled attention (He et al. 2021a); `modernbert` (Warner et
-al. 2024) alternates attention over the whole row with attention to near tokens. BERT, RoBERTa and their relatives are
-continued from released checkpoints only.
+A `Family` holds the transformers classes of both networks, makes their configuration from sizes, encodes packed rows
+(`packed.py`) and computes logits from hidden states. `elektron` is the project's own architecture (`elektron.py`),
+`electra` the paper's. `deberta-v2` adds disentangled attention (He et al. 2021a); `modernbert` (Warner et al. 2024)
+alternates attention over the whole row with attention to near tokens. BERT, RoBERTa and their relatives are only
+continued from released checkpoints.
 
-Families without a class for replaced-token detection in transformers have token classifiers with the labels `original`
-and `replaced`, whose first logit stays 0, so that softmax is the sigmoid of the second.
+Where transformers has no class for replaced-token detection, the discriminator is a token classifier with the labels
+`original` and `replaced`. Its first logit stays 0, so that the softmax probability of `replaced` is the sigmoid of the
+second.
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ from elektron.models.packed import (
 LABELS = {0: "original", 1: "replaced"}
 LABEL_IDS = {label: number for number, label in LABELS.items()}
 DROPOUTS = ("hidden_dropout_prob", "mlp_dropout", "dropout")
-"""Names of the dropout on hidden states in configurations, the first that is there counts."""
+"""Configuration fields for the dropout of hidden states; the first that exists is used."""
 POSITION_BUCKETS = 32
-"""Relative positions that deberta-v2 tells apart on each side; farther ones share one by their logarithm."""
+"""Buckets of relative positions of deberta-v2 on each side; far positions share logarithmic buckets."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Sizes:
     dropout: float
 
     def smaller(self, width: float, num_hidden_layers: int) -> Sizes:
-        """Sizes with `num_hidden_layers` layers at `width` times the width; heads shrink along (paper, §3.2)."""
+        """Sizes with `num_hidden_layers` layers, and `width` times the widths and the heads (paper, §3.2)."""
         return dataclasses.replace(
             self,
             num_hidden_layers=num_hidden_layers,
@@ -66,17 +67,17 @@ class Sizes:
 
 
 NetworkLogits = Callable[[Any, Tensor], Tensor]
-"""From a network and hidden states to logits."""
+"""Computes logits from a network and hidden states."""
 
 
 def classifier_logits(discriminator: Any, hidden_states: Tensor) -> Tensor:
-    """The second logit of a token classifier; the first is 0."""
+    """The logits of "replaced" of a token classifier; those of "original" are 0."""
     return discriminator.classifier(discriminator.dropout(hidden_states))[..., 1]
 
 
 @dataclass(frozen=True)
 class Family:
-    """One kind of encoder: its classes and what differs in using them."""
+    """An encoder architecture: its transformers classes, and the functions that differ between architectures."""
 
     name: str
     discriminator_class: type[PreTrainedModel]
@@ -85,13 +86,13 @@ class Family:
     encode: Callable[[PreTrainedModel, Tensor, PackedPositions], Tensor]
     """Hidden states `(batch, length, hidden)` of an encoder for token ids; a token attends to its own document only."""
     token_logits: NetworkLogits
-    """Scores `(…, vocabulary)` of a `generator_class` for hidden states `(…, hidden)`."""
+    """Logits `(…, vocabulary)` of a `generator_class` for hidden states `(…, hidden)`."""
     replaced_logits: NetworkLogits = classifier_logits
     """Logits `(…)` of a `discriminator_class` for hidden states `(…, hidden)`, positive for "replaced"."""
     encoder_layers: str = "encoder.layer"
-    """Path, within the encoder, of its layers: their matrices Muon may take."""
+    """Path of the Transformer layers within the encoder; Muon may optimize their matrices."""
     scale_invariant: bool = False
-    """Whether the norms of those matrices have no effect on the function, so that Muon may keep them constant."""
+    """Whether the norms of the layers' matrices do not affect the output, so that Muon may keep them constant."""
 
     @property
     def classifies_tokens(self) -> bool:
@@ -100,7 +101,7 @@ class Family:
 
 
 def named_arguments(sizes: Sizes, vocab_size: int, special_ids: Mapping[str, int]) -> dict[str, Any]:
-    """The arguments that the configurations of these families call by the same names."""
+    """The configuration arguments that have the same names in several families."""
     named = dataclasses.asdict(sizes)
     dropout = named.pop("dropout")
     return named | {
@@ -123,11 +124,11 @@ def elektron_config(sizes: Sizes, vocab_size: int, special_ids: Mapping[str, int
 
 
 def deberta_config(sizes: Sizes, vocab_size: int, special_ids: Mapping[str, int]) -> DebertaV2Config:
-    """DeBERTaV3's way of attention, with projections for positions in every layer and few buckets.
+    """DeBERTaV3's disentangled attention, with position projections in every layer and few buckets.
 
-    Content asks for positions and positions for content; no absolute positions, no segments. It has
-    256 buckets for rows of 512; a bucket costs two columns of two matrix products for every token
-    and layer, and small encoders do well with fewer (LTG-BERT, Samuel et al. 2023, has 32).
+    Attention scores have content-to-position and position-to-content terms; there are no absolute positions and no
+    segments. DeBERTaV3 has 256 buckets for rows of 512 tokens. Each bucket adds two columns to two matrix products for
+    every token and layer, and small encoders do well with fewer (LTG-BERT, Samuel et al. 2023, has 32).
     """
     return DebertaV2Config(
         **named_arguments(sizes, vocab_size, special_ids),
@@ -144,9 +145,9 @@ def deberta_config(sizes: Sizes, vocab_size: int, special_ids: Mapping[str, int]
 
 
 def modernbert_config(sizes: Sizes, vocab_size: int, special_ids: Mapping[str, int]) -> ModernBertConfig:
-    """ModernBERT in smaller; every third layer sees the whole row. Sentences are read by their mean."""
+    """A smaller ModernBERT: every third layer attends to the whole row; sentence-level heads pool by the mean."""
     named = dataclasses.asdict(sizes)
-    del named["embedding_size"]  # as wide as the network
+    del named["embedding_size"]  # ModernBERT's embeddings are as wide as the network
     dropout = named.pop("dropout")
     return ModernBertConfig(
         **named,
@@ -166,7 +167,7 @@ def modernbert_config(sizes: Sizes, vocab_size: int, special_ids: Mapping[str, i
 
 
 def distilbert_token_logits(generator: Any, hidden_states: Tensor) -> Any:
-    """By the head of `DistilBertForMaskedLM`, which has no module of its own."""
+    """Logits of the head of `DistilBertForMaskedLM`, whose layers do not form one module."""
     states = generator.activation(generator.vocab_transform(hidden_states))
     return generator.vocab_projector(generator.vocab_layer_norm(states))
 
@@ -214,19 +215,19 @@ FAMILIES: dict[str, Family] = {
         ),
     )
 }
-"""Families that a pair can be built of."""
+"""Families that can be trained from random weights."""
 
 
-def only_released(sizes: Sizes, vocab_size: int, special_ids: Mapping[str, int]) -> PreTrainedConfig:
-    """For families that are continued from a released checkpoint and never built from sizes."""
+def no_config_from_sizes(sizes: Sizes, vocab_size: int, special_ids: Mapping[str, int]) -> PreTrainedConfig:
+    """The `make_config` of families that are only continued from released checkpoints: raises ElektronError."""
     raise ElektronError("encoders of this family are only continued: give --init-from")
 
 
 def released(name: str, classes: str, token_logits: NetworkLogits, **options: Any) -> Family:
-    """A family that is only continued, with the classes of transformers whose names begin with `classes`."""
+    """A family that is only continued; `classes` is the prefix of its class names in transformers."""
     discriminator_class = getattr(transformers, f"{classes}ForTokenClassification")
     generator_class = getattr(transformers, f"{classes}ForMaskedLM")
-    options = {"encode": encode, "make_config": only_released} | options
+    options = {"encode": encode, "make_config": no_config_from_sizes} | options
     return Family(name, discriminator_class, generator_class, token_logits=token_logits, **options)
 
 
@@ -241,14 +242,14 @@ RELEASED_FAMILIES: dict[str, Family] = FAMILIES | {
         released("distilbert", "DistilBert", distilbert_token_logits, encoder_layers="transformer.layer"),
     )
 }
-"""Families that a released checkpoint can be of, to continue from."""
+"""Families whose released checkpoints can be continued."""
 
 
 @torch.no_grad()
 def fix_first_logit(discriminator: PreTrainedModel) -> None:
-    """Where the discriminator is a token classifier, let its logit for "original" be 0.
+    """If the discriminator is a token classifier, set the weights of its logit for "original" to 0.
 
-    It stays there: only the other one is in the loss, and weight decay keeps zeros.
+    They stay 0: the loss uses only the other logit, and weight decay does not change zeros.
     """
     classifier = getattr(discriminator, "classifier", None)
     if isinstance(classifier, nn.Linear):
@@ -257,7 +258,7 @@ def fix_first_logit(discriminator: PreTrainedModel) -> None:
 
 
 def sizes_of(config: Any) -> Sizes:
-    """The sizes that a model's configuration states."""
+    """The sizes in a model's configuration."""
     return Sizes(
         num_hidden_layers=config.num_hidden_layers,
         hidden_size=config.hidden_size,
@@ -270,10 +271,10 @@ def sizes_of(config: Any) -> Sizes:
 
 
 def check_sizes(network: str, sizes: Sizes) -> None:
-    """Refuse sizes that no Transformer can have.
+    """Check that a Transformer can have these sizes.
 
     Raises:
-        ElektronError: a width of 0, or heads that do not divide the width into even parts.
+        ElektronError: a size is 0, or the heads do not divide the width into even parts.
     """
     if min(getattr(sizes, field.name) for field in dataclasses.fields(sizes) if field.name != "dropout") < 1:
         raise ElektronError(f"the {network} would have a size of 0 ({sizes}): enlarge network.* or generator_width")

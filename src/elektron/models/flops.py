@@ -1,7 +1,7 @@
-"""How many floating-point operations a training step costs, counted from sizes.
+"""Floating-point operations of a training step, computed from the sizes of the networks.
 
-Only matrix products count, two operations for each multiplication and addition, as
-`torch.utils.flop_counter` counts them and as the papers report compute. An encoder costs
+Only matrix products are counted, with two operations for each multiplication and addition, as in
+`torch.utils.flop_counter` and in the papers. An encoder costs
 
     tokens · (2 · embedding · hidden  (where the widths differ)  +  layers · layer)
 
@@ -10,14 +10,15 @@ with, for hidden width h, feed-forward width f and rows of n tokens,
     layer = 8 h² + 4 h f + 4 n h                     elektron, electra, bert and its relatives
     layer = 8 h² + 6 h f + 4 n h                     modernbert, whose feed-forward is gated
     layer = 8 h² + 4 h f + 4 n h + 8 b h             deberta-v2: every token against 2 b positions, twice;
-            and 8 b h² once a step and layer         for the two projections of those positions
+            and 8 b h² once per step and layer       for the two projections of those positions
 
-A head that predicts tokens costs 2 e h + 2 e v at every position where it is read (e embedding width, v vocabulary);
-the head for replaced tokens 2 h² + 2 h (token classifiers: 4 h; modernbert: 2 h² + 4 h) at every token.
+A language-model head costs 2 e h + 2 e v at every position where it is applied (e embedding width, v vocabulary);
+the detection head costs 2 h² + 2 h (token classifiers: 4 h; modernbert: 2 h² + 4 h) at every token.
 
-A network that learns costs three times its forward pass, the backward pass being twice of it; one that only reads costs
-it once. Normalisation, activations, attention's softmax, embedding look-ups and the optimizer are left out. Attention
-is counted over the whole row, as it is computed, though a packed row only uses the blocks on its diagonal.
+A trained network costs three times its forward pass, because the backward pass costs twice the forward pass; a network
+that is not trained costs its forward pass. Normalisation, activations, attention's softmax, embedding look-ups and the
+optimizer are left out. Attention is counted over the whole row, as it is computed, although a packed row only uses the
+blocks on its diagonal.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from elektron.models.families import sizes_of
 
 
 def encoder_flops(config: Any, rows: int, length: int) -> int:
-    """Forward pass of the encoder that a configuration describes, over `rows` rows of `length` tokens."""
+    """FLOPs of the encoder's forward pass over `rows` rows of `length` tokens."""
     sizes = sizes_of(config)
     hidden, feed_forward = sizes.hidden_size, sizes.intermediate_size
     matrices = 3 if config.model_type == "modernbert" else 2
@@ -45,14 +46,14 @@ def encoder_flops(config: Any, rows: int, length: int) -> int:
 
 
 def token_head_flops(config: Any) -> int:
-    """Forward pass, at one position, of the head that predicts tokens."""
+    """FLOPs of the language-model head's forward pass at one position."""
     sizes = sizes_of(config)
     vocabulary: int = config.vocab_size
     return 2 * sizes.embedding_size * (sizes.hidden_size + vocabulary)
 
 
 def replaced_head_flops(config: Any) -> int:
-    """Forward pass, at one position, of the head for replaced tokens."""
+    """FLOPs of the detection head's forward pass at one position."""
     hidden = sizes_of(config).hidden_size
     match config.model_type:
         case "elektron" | "electra":

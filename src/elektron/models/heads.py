@@ -1,11 +1,11 @@
 """Task heads on the Elektron encoder, one class for each Auto class of transformers.
 
-The two pre-training heads have the shape of ELECTRA's: the discriminator scores every token, the generator reads its
-output matrix from the embeddings. Sentence-level heads read the mean of the hidden states (or [CLS], as the config
-says) and add one linear layer. Losses are the usual ones: cross-entropy, mean squared error for one label or
-`problem_type="regression"`, binary cross-entropy for `multi_label_classification`.
+The two pre-training heads have the structure of ELECTRA's: the discriminator's computes one logit per token, and the
+generator's output matrix is tied to the token embeddings. Sentence-level heads apply one linear layer to the mean of
+the hidden states, or to [CLS] (`config.classifier_pooling`). Losses are the usual ones: cross-entropy, mean squared
+error for one label or `problem_type="regression"`, binary cross-entropy for `multi_label_classification`.
 
-Like `elektron.py`, this file stands on torch and transformers alone and travels with the weights.
+Like `elektron.py`, this file imports only torch and transformers and is saved next to the weights.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ IGNORED_LABEL = -100
 
 
 class ElektronWithHead(ElektronPreTrainedModel):
-    """An encoder with a head that gives logits: for every token, or for a text."""
+    """Base class of encoders with a head that computes logits, for every token or for a text."""
 
     output_class: type[ModelOutput] = TokenClassifierOutput
 
@@ -64,12 +64,12 @@ class ElektronWithHead(ElektronPreTrainedModel):
 
 
 def shared_outputs(encoded: BaseModelOutput) -> dict[str, Any]:
-    """What every output passes on from the encoder."""
+    """The encoder's outputs that every model output includes."""
     return {"hidden_states": encoded.hidden_states, "attentions": encoded.attentions}
 
 
 class ElektronForPreTraining(ElektronWithHead):
-    """The discriminator: one logit a token, positive where it takes the token for a replaced one."""
+    """The discriminator: one logit per token, positive if it predicts that the token was replaced."""
 
     def __init__(self, config: ElektronConfig) -> None:
         super().__init__(config)
@@ -82,13 +82,13 @@ class ElektronForPreTraining(ElektronWithHead):
         return self.prediction(F.gelu(self.dense(hidden_states))).squeeze(-1)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Binary cross-entropy; `labels` are 1 where a token was replaced, -100 where not to look."""
+        """Binary cross-entropy; `labels` are 1 for replaced tokens, 0 for others, and -100 for tokens to ignore."""
         real = labels != IGNORED_LABEL
         return F.binary_cross_entropy_with_logits(logits[real], labels[real].to(logits.dtype))
 
 
 class ElektronForMaskedLM(ElektronWithHead):
-    """The generator: a distribution over the vocabulary for every token; the matrix is the embedding's."""
+    """The generator: logits over the vocabulary for every token, with the token embeddings as output matrix."""
 
     _tied_weights_keys = {"decoder.weight": "elektron.embeddings.word_embeddings.weight"}  # noqa: RUF012
     output_class = MaskedLMOutput
@@ -108,12 +108,12 @@ class ElektronForMaskedLM(ElektronWithHead):
         self.decoder = value
 
     def logits(self, hidden_states: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """Hidden states `(…, hidden_size)` to scores `(…, vocab_size)`."""
+        """Hidden states `(…, hidden_size)` to logits `(…, vocab_size)`."""
         return self.decoder(rms_norm(F.gelu(self.dense(hidden_states)), self.config.norm_eps))
 
 
 class SentenceHead(nn.Module):
-    """Pool the hidden states of a text, drop out, and score."""
+    """Pooling of a text's hidden states, dropout, and a linear layer."""
 
     def __init__(self, config: ElektronConfig, outputs: int) -> None:
         super().__init__()
@@ -122,7 +122,7 @@ class SentenceHead(nn.Module):
         self.linear = nn.Linear(config.hidden_size, outputs)
 
     def forward(self, hidden_states: Tensor, attention_mask: Tensor | None) -> Tensor:
-        """Hidden states `(batch, length, hidden_size)` to scores `(batch, outputs)`."""
+        """Hidden states `(batch, length, hidden_size)` to logits `(batch, outputs)`."""
         cls = self.pooling == "cls"
         return self.linear(self.dropout(hidden_states[:, 0] if cls else mean_of_tokens(hidden_states, attention_mask)))
 
@@ -134,7 +134,7 @@ def classifier_dropout(config: ElektronConfig) -> nn.Dropout:
 
 
 def mean_of_tokens(hidden_states: Tensor, attention_mask: Tensor | None) -> Tensor:
-    """Hidden states `(batch, length, hidden_size)` to their mean over the text, `(batch, hidden_size)`."""
+    """Hidden states `(batch, length, hidden_size)` to their mean over real tokens, `(batch, hidden_size)`."""
     if attention_mask is None:
         return hidden_states.mean(1)
     real = attention_mask[..., None].to(hidden_states.dtype)
@@ -156,7 +156,7 @@ class ElektronForSequenceClassification(ElektronWithHead):
         return self.classifier(hidden_states, attention_mask)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The loss that `problem_type` names; without one, what the number and type of labels say."""
+        """The loss of `config.problem_type`; if it is None, `num_labels` and the dtype of `labels` decide."""
         problem = self.config.problem_type
         if problem == "regression" or (problem is None and self.config.num_labels == 1):
             return F.mse_loss(logits.squeeze(-1), labels.to(logits.dtype))
@@ -180,7 +180,7 @@ class ElektronForTokenClassification(ElektronWithHead):
 
 
 class ElektronForQuestionAnswering(ElektronPreTrainedModel):
-    """Where the answer begins and where it ends."""
+    """Extractive question answering: where the answer begins and where it ends."""
 
     def __init__(self, config: ElektronConfig) -> None:
         super().__init__(config)
@@ -197,7 +197,7 @@ class ElektronForQuestionAnswering(ElektronPreTrainedModel):
         end_positions: Tensor | None = None,
         **kwargs: Any,
     ) -> QuestionAnsweringModelOutput:
-        """Start and end logits, each `(batch, length)`; positions `(batch,)` past the end are not looked at."""
+        """Start and end logits, each `(batch, length)`; the loss ignores positions `(batch,)` past the end."""
         encoded = self.elektron(input_ids, attention_mask, return_dict=True, **kwargs)
         start_logits, end_logits = self.qa_outputs(encoded.last_hidden_state).unbind(-1)
         loss = ForQuestionAnsweringLoss(start_logits, end_logits, start_positions, end_positions)
@@ -207,7 +207,7 @@ class ElektronForQuestionAnswering(ElektronPreTrainedModel):
 
 
 class ElektronForMultipleChoice(ElektronPreTrainedModel):
-    """Which of several texts fits."""
+    """Multiple choice: one logit for each of several texts, of which one is correct."""
 
     def __init__(self, config: ElektronConfig) -> None:
         super().__init__(config)

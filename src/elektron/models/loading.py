@@ -1,7 +1,7 @@
-"""Load networks from a folder or the hub: safetensors only, every weight from the files.
+"""Load networks from a folder or the hub, from safetensors files that must contain every weight.
 
-Weights that are missing, of another shape or not finite are refused by name. Pickled weights are refused with the
-command that converts them in another process.
+Weights that are missing, of another shape or not finite raise an error that names them. Pickled weights raise an error
+with the command that converts them in another process.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import has_file
 
 from elektron.errors import ElektronError
-from elektron.hub import CONFIG, UNLOADABLE, hub_options, load_configuration, on_one_line
+from elektron.hub import CONFIG, LOAD_ERRORS, hub_options, load_configuration, on_one_line
 from elektron.io.datasets import Repo, parse_repo
 from elektron.io.files import check_readable
 from elektron.models.attention import use_fast_attention
@@ -30,10 +30,10 @@ RENAMED = {
     "lm_predictions.lm_head.LayerNorm": "cls.predictions.transform.LayerNorm",
     "lm_predictions.lm_head.bias": "cls.predictions.bias",
 }
-"""The head that predicts tokens in the files of DeBERTa-v3, and in transformers where the configuration is `legacy`;
-both compute the same."""
+"""Names of the language-model head in the files of DeBERTa-v3, and in transformers with `config.legacy`; both heads
+compute the same."""
 POOLER = "pooler"
-"""The module between BERT's encoder and a head for sentences. Models saved with other heads do not have it."""
+"""The module between BERT's encoder and a sentence-level head. Models saved with other heads do not have it."""
 CONVERSION = (
     "import pathlib, sys, torch; from safetensors.torch import save_file; "
     f"folder = pathlib.Path(sys.argv[1]); files = sorted(folder.glob('{PICKLED}')); "
@@ -41,14 +41,15 @@ CONVERSION = (
     "for n, t in torch.load(f, map_location='cpu', weights_only=True).items()}, "
     "folder / 'model.safetensors', metadata={'format': 'pt'})"
 )
-"""A program for another process, since unpickling can run code even with `weights_only`."""
+"""A program that converts pickled weights. Users run it in another process, since unpickling can run code even with
+`weights_only`."""
 
 
 def load_network(model_class: Any, name: str) -> Any:
-    """`model_class.from_pretrained`, in fp32 and from safetensors, every weight from the files.
+    """`model_class.from_pretrained` in fp32, from safetensors files that must contain every weight.
 
     Args:
-        model_class: of transformers, or one of its Auto classes.
+        model_class: a model class or an Auto class of transformers.
         name: folder or hub name, also `NAME@REVISION`.
 
     Raises:
@@ -59,7 +60,7 @@ def load_network(model_class: Any, name: str) -> Any:
 
 
 def load_bare_encoder(name: str) -> tuple[PreTrainedModel, dict[str, Tensor]]:
-    """A model without its head, and its weights that come from the files: all, except perhaps a pooler's.
+    """A model without its head, and those of its weights that the files contain: all except perhaps a pooler's.
 
     Raises:
         ElektronError: as for `load_network`.
@@ -69,19 +70,22 @@ def load_bare_encoder(name: str) -> tuple[PreTrainedModel, dict[str, Tensor]]:
 
 
 def load_pooler(name: str, config: PreTrainedConfig) -> dict[str, Tensor]:
-    """The weights of a model's pooler, by their names in the encoder; none if its class or its files have none.
+    """The weights of a model's pooler, by their names in the encoder; empty if its class or its files have no pooler.
 
     Raises:
         ElektronError: as for `load_network`.
     """
-    with torch.device("meta"):  # most families have none: their weights are not read again
+    with torch.device("meta"):  # do not read the weights again for families without pooler
         has_pooler = hasattr(AutoModel.from_config(config), POOLER)
     weights = load_bare_encoder(name)[1] if has_pooler else {}
     return {key: weight for key, weight in weights.items() if key.startswith(f"{POOLER}.")}
 
 
 def load_with_new_head(model_class: Any, name: str) -> tuple[Any, set[str]]:
-    """A model whose head need not be in the files, and the names of the head's weights that are not.
+    """Load a model whose head may be missing from the files.
+
+    Returns:
+        The model, and the names of the head's weights that are missing and therefore newly initialised.
 
     Raises:
         ElektronError: as for `load_network`.
@@ -92,7 +96,7 @@ def load_with_new_head(model_class: Any, name: str) -> tuple[Any, set[str]]:
 def _load(
     model_class: Any, name: str, may_be_new: Callable[[Any, str], bool] = lambda *_: False
 ) -> tuple[Any, set[str]]:
-    """The model, and the names of the weights that are not in the files and that `may_be_new`."""
+    """The model, and the names of the missing or mismatched weights for which `may_be_new(model, name)` is true."""
     place, config = parse_repo(name), load_configuration(name)
     if Path(name).is_dir():
         if exported_file(name) is not None:
@@ -107,7 +111,7 @@ def _load(
     if config.model_type == "deberta-v2":
         config.legacy, renamed = True, RENAMED
     verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()  # its table of what does not fit becomes one line below
+    transformers_logging.set_verbosity_error()  # `_refuse_unfit` reports the same in one line
     try:
         network, report = model_class.from_pretrained(
             place.name,
@@ -119,14 +123,14 @@ def _load(
             key_mapping=renamed,
             **hub_options(place),
         )
-    except UNLOADABLE as error:
+    except LOAD_ERRORS as error:
         if isinstance(error, OSError) and _only_pickled(place):
             raise _pickled(place) from error
         raise ElektronError(f"the weights of {name!r} cannot be read: {on_one_line(error)}") from error
     finally:
         transformers_logging.set_verbosity(verbosity)
     if renamed:
-        network._weight_conversions = None  # else it is saved under the names in the files
+        network._weight_conversions = None  # else `save_pretrained` would use the names in the files
     mismatched = {key for key, *_ in report["mismatched_keys"]}
     new = {key for key in report["missing_keys"] | mismatched if may_be_new(network, key)}
     _refuse_unfit(name, network, report, new)
@@ -140,7 +144,7 @@ def _load(
 
 
 def _refuse_unfit(name: str, network: Any, report: dict[str, Any], new: set[str]) -> None:
-    """Raise ElektronError if the weights of the files do not fit the network; unused heads may be among them."""
+    """Raise ElektronError if the weights in the files do not fit the network; unused heads are allowed."""
     parts = {child for child, _ in network.base_model.named_children()}
     prefix = f"{network.base_model_prefix}."
     complaints = {

@@ -1,4 +1,4 @@
-"""`OnnxModel`: a network exported to ONNX, which is called like the PyTorch one that it was made from."""
+"""`OnnxModel`: a network exported to ONNX, called in the same way as the PyTorch network it was exported from."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from elektron.hub import load_configuration, on_one_line
 from elektron.io.files import check_readable
 
 FILE, QUANTIZED_FILE = "onnx/model.onnx", "onnx/model_quantized.onnx"
-"""Where transformers.js looks for weights in fp32 and int8; optimum and text-embeddings-inference find the first."""
+"""Paths where transformers.js looks for fp32 and int8 weights; optimum and text-embeddings-inference use the first."""
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-"""Those that a network may have; the first is required."""
+"""The inputs that a network may have; the first is required."""
 
 
 def exported_file(model: str) -> Path | None:
@@ -48,14 +48,14 @@ class OnnxModel(nn.Module):
             from onnxruntime.capi import onnxruntime_pybind11_state as state
         config = load_configuration(str(path.parents[1]))
         self.path, self.config, self.outputs = path, config, tuple(outputs)
-        # They have no class in common.
+        # The exceptions of onnxruntime have no common base class.
         self.errors: tuple[type[Exception], ...] = (
             *(state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf),
             *(state.NoModel, state.NoSuchFile, state.NotImplemented, state.RuntimeException),
         )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 4  # fatal: all else is in its exceptions
+        options.log_severity_level = 4  # fatal only: its exceptions contain all other messages
         check_readable(path)
         try:
             self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -66,7 +66,7 @@ class OnnxModel(nn.Module):
         if not {INPUTS[0]} <= set(self.inputs) <= set(INPUTS) or not shapes.keys() >= set(outputs):
             raise ElektronError(
                 f"{path} reads {', '.join(self.inputs)} and gives {', '.join(shapes)}; expected are "
-                f"{', '.join(INPUTS)} and {', '.join(outputs)}: it is of another task, or not an encoder"
+                f"{', '.join(INPUTS)} and {', '.join(outputs)}: it belongs to another task, or is not an encoder"
             )
         width = shapes.get("logits", [config.num_labels])[-1]
         if isinstance(width, int) and width != config.num_labels:

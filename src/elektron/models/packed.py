@@ -16,7 +16,7 @@ class PackedPositions(NamedTuple):
     """The document, position and segment of every token of packed rows."""
 
     document_ids: Tensor
-    """`(batch, length)`: the document of the row that a token belongs to, -1 for padding."""
+    """`(batch, length)`: the number of the token's document within its row, -1 for padding."""
     position_ids: Tensor
     """`(batch, length)`: positions, restarting with each document."""
     token_type_ids: Tensor
@@ -32,25 +32,25 @@ def make_packed_positions(document_ids: Tensor, position_ids: Tensor, token_type
 
 
 def first_position(config: Any) -> int:
-    """The row of the table of positions that a text's first token reads.
+    """The position id of a text's first token.
 
-    RoBERTa and its relatives have one for padding, at the padding token's id, and count from behind it.
+    In RoBERTa and its relatives, padding has the padding token's id as its position, and texts start at the next one.
     """
     match config.model_type:
         case "roberta" | "xlm-roberta" | "camembert":
             return int(config.pad_token_id) + 1
         case "mpnet":
-            return 2  # its code has the 1 of its own padding token
+            return 2  # transformers' code for mpnet fixes the padding id at 1
     return 0
 
 
 def mixes_documents(config: Any) -> bool:
-    """Whether an encoder has a convolution, as some of `deberta-v2`, which does not keep to a document."""
+    """Whether an encoder has a convolution, which mixes the documents of a row, as some of `deberta-v2` do."""
     return (getattr(config, "conv_kernel_size", None) or 0) > 0
 
 
 def with_segments(config: Any, packed: PackedPositions) -> dict[str, Tensor]:
-    """`token_type_ids` for encoders that tell segments apart."""
+    """The argument `token_type_ids`, for encoders that have several segments."""
     several = (getattr(config, "type_vocab_size", None) or 0) > 1
     return {"token_type_ids": packed.token_type_ids} if several else {}
 
@@ -66,16 +66,19 @@ def encode(encoder: PreTrainedModel, input_ids: Tensor, packed: PackedPositions)
 
 
 def encode_mpnet(encoder: PreTrainedModel, input_ids: Tensor, packed: PackedPositions) -> Tensor:
-    """`mpnet`, which adds its mask to the scores. Its relative positions within a document are those of the row."""
+    """As `encode`, for `mpnet`, which adds its mask to the attention scores.
+
+    Relative positions need no change: packing does not affect distances within a document.
+    """
     lowest = torch.finfo(torch.float32).min
     return encode(encoder, input_ids, packed._replace(attention_mask=torch.where(packed.attention_mask, 0.0, lowest)))
 
 
 def encode_deberta(encoder: PreTrainedModel, input_ids: Tensor, packed: PackedPositions) -> Tensor:
-    """`deberta-v2`, whose embeddings take one mask and whose layers take another; its forward has one for both.
+    """As `encode`, for `deberta-v2`, whose embeddings and layers are called separately.
 
-    Relative positions within a document are those of the row. The convolution that some have takes a mask of real
-    tokens; their rows hold one document.
+    They need different masks, and its `forward` takes only one for both. Relative positions need no change, as for
+    `mpnet`. The convolution that some checkpoints have needs a mask of real tokens; rows then hold one document.
     """
     real = packed.document_ids >= 0
     mask = real.long() if mixes_documents(encoder.config) else packed.attention_mask
@@ -86,7 +89,7 @@ def encode_deberta(encoder: PreTrainedModel, input_ids: Tensor, packed: PackedPo
 
 
 def encode_modernbert(encoder: PreTrainedModel, input_ids: Tensor, packed: PackedPositions) -> Tensor:
-    """`modernbert`, which would not narrow a given mask to its windows."""
+    """As `encode`, for `modernbert`, which does not apply its sliding window to a 4-D mask."""
     order = torch.arange(input_ids.shape[1], device=input_ids.device)
     near = (order[:, None] - order).abs() <= encoder.config.local_attention // 2
     return encoder(

@@ -1,10 +1,10 @@
 """The pair: a generator that samples replacements and a discriminator that reads the corrupted input.
 
-Both are of one family (`families.py`), or a pre-trained generator is of another. `sharing.py` ties their weights. Some
-objectives need more heads: `masked_lm`, a language-model head that predicts original tokens from the discriminator's
-hidden states, and a `baseline`, which predicts the generator's reward.
+Both belong to one family (`families.py`), unless a released generator belongs to another. `sharing.py` ties their
+weights. Some objectives and plans add heads: `masked_lm`, a language-model head that predicts original tokens from the
+discriminator's hidden states, and `baseline`, which predicts the generator's reward (plan `adversarial`).
 
-`discriminator/` is saved with its head for replaced tokens or, if that was not trained, with the language-model head.
+The discriminator is saved with its detection head or, if that was not trained, with the language-model head.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Result = TypeVar("Result")
 
 
 def network_of_run(folder: str, network: str) -> str | None:
-    """The folder of a network, if `folder` is that of a pre-training run that has it."""
+    """The subfolder of `network` if `folder` is a pre-training run that has one, else None."""
     inside = Path(folder) / network
     is_run = not (Path(folder) / "config.json").exists() and (inside / "config.json").exists()
     return str(inside) if is_run else None
@@ -52,7 +52,7 @@ class Pair(nn.Module):
         self.masked_lm: PreTrainedModel | None = None
         self.baseline: nn.Linear | None = None
         self.new_parts: list[str] = []
-        """`generator`, `discriminator` or `lm`: the networks, or their heads, that start with new weights."""
+        """`generator`, `discriminator`, `lm`: networks, or heads of these, that do not come from a checkpoint."""
         self.pooler: dict[str, Tensor] = {}
         """Weights of a released encoder's pooler, which is not trained; the discriminator is saved with them."""
         for network in (discriminator, generator):
@@ -62,7 +62,7 @@ class Pair(nn.Module):
     def forward(self, objective: Callable[..., Result], *arguments: Any) -> Result:
         """Call an objective with the networks and its other arguments.
 
-        It goes through `forward` so that FSDP's hooks gather sharded networks.
+        The call goes through `forward` so that FSDP's hooks gather sharded networks.
         """
         return objective(self, *arguments)
 
@@ -74,7 +74,7 @@ class Pair(nn.Module):
             self.masked_lm.tie_weights()
 
     def add_baseline(self) -> None:
-        """Add a head that predicts the generator's reward, one number a position."""
+        """Add a head that predicts the generator's reward, one number per position."""
         assert self.generator is not None
         self.baseline = nn.Linear(self.generator.config.hidden_size, 1)
 
@@ -84,7 +84,7 @@ class Pair(nn.Module):
         return self.generator_family.encode(self.generator.base_model, input_ids, packed)
 
     def token_logits(self, hidden_states: Tensor) -> Tensor:
-        """The generator's scores `(…, vocabulary)` for hidden states `(…, generator width)`."""
+        """The generator's logits `(…, vocabulary)` for hidden states `(…, generator width)`."""
         assert self.generator is not None
         return self.generator_family.token_logits(self.generator, hidden_states)
 
@@ -97,12 +97,12 @@ class Pair(nn.Module):
         return self.family.replaced_logits(self.discriminator, hidden_states)
 
     def lm_logits(self, hidden_states: Tensor) -> Tensor:
-        """Scores of the language-model head `(…, vocabulary)` for the discriminator's states `(…, width)`."""
+        """Logits of the language-model head `(…, vocabulary)` for the discriminator's states `(…, width)`."""
         assert self.masked_lm is not None
         return self.family.token_logits(self.masked_lm, hidden_states)
 
     def set_trained(self, generator: bool, discriminator: bool) -> None:
-        """Set training mode for the networks that are trained now; shared modules follow the trained one."""
+        """Set the networks to training or evaluation mode; shared modules train if one of the networks does."""
         # Shared modules keep the mode that is set last.
         for trained, name in sorted([(generator, GENERATOR), (discriminator, DISCRIMINATOR)]):
             for network in self.networks()[name]:
@@ -126,17 +126,17 @@ class Pair(nn.Module):
         return list(dict.fromkeys(layers))
 
     def parameters_of(self, name: str) -> list[nn.Parameter]:
-        """The parameters that a network reads, shared ones included."""
+        """All parameters of a network, including shared ones."""
         return list(dict.fromkeys(p for module in self.networks()[name] for p in module.parameters()))
 
     def exported(self, detects: bool) -> dict[str, PreTrainedModel]:
-        """The models that are saved; the discriminator with the head for replaced tokens, else with `masked_lm`."""
+        """The models to save. The discriminator has its detection head if `detects`, else the language-model head."""
         kept = self.discriminator if detects else self.masked_lm
         assert kept is not None
         return {DISCRIMINATOR: kept} | ({} if self.generator is None else {GENERATOR: self.generator})
 
     def parameter_counts(self, detects: bool = True) -> dict[str, int]:
-        """Parameters of each network as it is `exported`, shared ones counted in both."""
+        """Number of parameters of each `exported` network; shared ones are counted in both."""
         return {name: sum(p.numel() for p in its.parameters()) for name, its in self.exported(detects).items()}
 
     def save(
@@ -147,10 +147,10 @@ class Pair(nn.Module):
         All processes gather sharded networks; one of them writes.
 
         Args:
-            folder: of the run.
-            tokenizer: saved beside both.
-            objective: the discriminator's configuration keeps its name.
-            detects: whether the head for replaced tokens was trained; else the language-model head is kept.
+            folder: folder of the run.
+            tokenizer: saved with both networks.
+            objective: name of the objective, stored in the discriminator's configuration.
+            detects: whether the detection head was trained; else the language-model head is saved.
             writes: whether this process writes.
         """
         networks = self.exported(detects)
@@ -166,9 +166,9 @@ class Pair(nn.Module):
 
 
 def exported_weights(network: PreTrainedModel, keeps: bool = True) -> dict[str, Tensor]:
-    """The weights that plain transformers needs, for the process that `keeps` them.
+    """The state dict that transformers can load; empty on processes that do not keep it.
 
-    Disentangled embeddings are added up.
+    The two tables of GDES embeddings are summed.
     """
     state: dict[str, Tensor] = network.state_dict(keep_vars=True)
     for name, module in network.named_modules():
@@ -190,15 +190,15 @@ def build_pair(
     special_ids: Mapping[str, int],
     sharing: Sharing = "embeddings",
 ) -> Pair:
-    """A pair with initial weights, drawn from torch's global generator.
+    """A pair with random weights, drawn from torch's global random number generator.
 
     Args:
-        family: the kind of encoder.
+        family: the architecture of both networks.
         sizes: the discriminator's sizes.
-        generator_sizes: the generator's; None for a discriminator alone.
+        generator_sizes: the generator's sizes; None for a discriminator alone.
         vocab_size: entries in the vocabulary.
         special_ids: ids of `pad`, `cls` and `sep`.
-        sharing: what the two have in common.
+        sharing: which weights the networks share.
 
     Raises:
         ElektronError: the sizes are invalid.

@@ -1,8 +1,8 @@
 """Initialise a pair from a released encoder (`pretrain --init-from`).
 
 The encoder becomes the discriminator. The generator is a released one, the same checkpoint as a masked language model,
-or a smaller copy: the encoder's embeddings and as many of its bottom layers as the generator has. Heads come from the
-checkpoint where it has them; which ones are new is logged.
+or a smaller copy: the encoder's embeddings and as many of its bottom layers as the generator has. Heads are loaded if
+the checkpoint has them; those that are newly initialised are logged.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from elektron.models.sharing import Sharing, share
 log = logging.getLogger(__name__)
 
 Adapt = Callable[[PreTrainedModel], PreTrainedModel]
-"""From a loaded network to one with another vocabulary or more positions."""
+"""Returns a loaded network with another vocabulary or more positions."""
 
 
 def load_pair(
@@ -53,11 +53,12 @@ def load_pair(
     Args:
         name: folder or hub name of the encoder, with or without heads.
         generator_name: folder or hub name of a released generator.
-        generator_sizes: of a smaller copy, where there is no released generator; None for a discriminator alone.
-        sharing: what the two have in common; None for the embeddings if they are equal, else nothing.
-        same: the generator is the checkpoint itself as a masked language model.
-        length: tokens that the networks must be able to read.
-        vocabulary: how their vocabulary changes, if it does.
+        generator_sizes: sizes of a generator that is a smaller copy of the encoder. Without this, `generator_name`
+            and `same`, there is no generator.
+        sharing: which weights the networks share; None: the embeddings if they are equal, else nothing.
+        same: whether the generator is the same checkpoint as a masked language model.
+        length: number of tokens in a row that the networks must support.
+        vocabulary: the change of their vocabulary, if it changes.
 
     Raises:
         ElektronError: a folder that holds no such model, an unknown family, two networks that cannot share their
@@ -111,7 +112,7 @@ def load_pair(
 def pair_with_generator(
     family: Family, sizes: Sizes, generator_name: str, vocab_size: int, special_ids: Mapping[str, int], sharing: Sharing
 ) -> Pair:
-    """A new discriminator with random weights for a released generator, which may be of another family.
+    """A pair of a new discriminator with random weights and a released generator, which may be of another family.
 
     Raises:
         ElektronError: there is no such generator, or embeddings cannot be shared with it.
@@ -137,7 +138,7 @@ def pair_with_generator(
 
 
 def load_masked_lm(family: Family, name: str, adapt: Adapt) -> tuple[PreTrainedModel, bool]:
-    """The checkpoint as a masked language model, and whether all weights of its head come from the files."""
+    """The checkpoint as a masked language model, and whether its files have all weights of the language-model head."""
     network, new = load_with_new_head(family.generator_class, name)
     if new:
         fresh = family.generator_class(network.config)
@@ -150,9 +151,9 @@ def load_masked_lm(family: Family, name: str, adapt: Adapt) -> tuple[PreTrainedM
 def load_discriminator(
     family: Family, name: str, config: PreTrainedConfig, masked_lm: PreTrainedModel, adapt: Adapt
 ) -> tuple[PreTrainedModel, bool]:
-    """The discriminator, and whether its head for replaced tokens comes from the files.
+    """The discriminator, and whether the checkpoint's files have its detection head.
 
-    A classifier of texts, or of tokens with other labels, has no such head: only its encoder is taken.
+    A sequence classifier, or a token classifier with other labels, has no detection head: only its encoder is used.
     """
     labels = {int(number): label for number, label in (config.id2label or {}).items()}
     architecture = (config.architectures or [""])[0]
@@ -169,7 +170,7 @@ def load_discriminator(
 
 
 def smaller_copy(masked_lm: PreTrainedModel, sizes: Sizes) -> PreTrainedModel:
-    """A generator of other sizes, with every weight whose shape matches: at least the embeddings."""
+    """A generator of other sizes, with every weight of `masked_lm` whose shape matches: at least the embeddings."""
     check_sizes(GENERATOR, sizes)
     config: Any = copy.deepcopy(masked_lm.config)
     for field in ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads"):
@@ -229,7 +230,7 @@ def released_family(name: str, config: PreTrainedConfig) -> Family:
     """The family of a released model.
 
     Raises:
-        ElektronError: it is of none that can be pre-trained.
+        ElektronError: pre-training does not support its architecture.
     """
     if config.model_type not in RELEASED_FAMILIES:
         raise ElektronError(

@@ -1,4 +1,4 @@
-"""What the two networks of a pair share.
+"""Weight sharing between the generator and the discriminator.
 
 `none`: nothing. `tokens`: the token embeddings. `embeddings`, the paper's choice: all embeddings (for `electra` also
 positions, types and their norm; `elektron` has token embeddings only). `all`: the whole encoder; only the heads differ.
@@ -6,8 +6,8 @@ positions, types and their norm; `elektron` has token embeddings only). `all`: t
 
     E_D = stop_gradient(E_G) + Δ,    Δ = 0 at first.
 
-Replaced-token detection pulls token embeddings in other directions than language modelling does; here the discriminator
-profits from what the generator learns and its own pull goes into Δ alone. On export the two are added up.
+Replaced-token detection and language modelling give token embeddings conflicting gradients. With `gdes` the
+discriminator uses the generator's embeddings, and its gradient updates Δ alone. The exported table is E_G + Δ.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ Sharing = Literal["none", "tokens", "embeddings", "gdes", "all"]
 
 
 class GdesEmbedding(nn.Embedding):
-    """Token embeddings that are another table's, unmoved, plus a difference of their own, `weight`."""
+    """Token embeddings that add their own `weight` (Δ) to the detached weight of another embedding."""
 
     def __init__(self, base: nn.Embedding) -> None:
         super().__init__(base.num_embeddings, base.embedding_dim, base.padding_idx)
         nn.init.zeros_(self.weight)
-        self._base = (base,)  # in a tuple: it is the generator's module, not one of ours
+        self._base = (base,)  # in a tuple, so that the generator's module is not registered as a submodule
 
     def forward(self, input: Tensor) -> Tensor:
         """`(…)` token ids to `(…, width)`."""
@@ -37,14 +37,14 @@ class GdesEmbedding(nn.Embedding):
 
     @torch.no_grad()
     def merged(self) -> Tensor:
-        """`(vocabulary, width)`: the table that this stands for."""
+        """`(vocabulary, width)`: the sum of both tables."""
         return self._base[0].weight + self.weight
 
 
 def share(generator: PreTrainedModel, discriminator: PreTrainedModel, sharing: Sharing, released: bool = False) -> None:
-    """Tie the networks. The generator's output matrix stays its own token embedding.
+    """Share weights as `sharing` says, and tie the generator's output matrix to its token embeddings.
 
-    Where the discriminator is a `released` one, GDES starts from the difference of the two tables.
+    For a `released` discriminator, Δ of GDES starts as the difference of the two tables instead of 0.
     """
     match sharing:
         case "none":
@@ -57,7 +57,7 @@ def share(generator: PreTrainedModel, discriminator: PreTrainedModel, sharing: S
             own = discriminator.get_input_embeddings().weight.detach()
             disentangled = GdesEmbedding(generator.get_input_embeddings())
             if released:
-                disentangled.weight.data = own - disentangled.merged()  # its difference was 0
+                disentangled.weight.data = own - disentangled.merged()  # Δ was 0
             discriminator.set_input_embeddings(disentangled)
         case "all":
             setattr(generator, generator.base_model_prefix, discriminator.base_model)

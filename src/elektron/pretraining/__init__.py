@@ -1,1 +1,4 @@
-"""Blocks in, a trained pair out. Nothing heavy is imported here; see `train.py` for the step."""
+"""Pre-training: train a generator and a discriminator on prepared blocks. `train.py` has the training loop.
+
+This package imports nothing heavy.
+"""

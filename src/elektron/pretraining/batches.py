@@ -36,13 +36,13 @@ class MicroBatch(NamedTuple):
     masked_ids: Tensor
     """`(batch, length)`: the generator's input."""
     masked_positions: Tensor
-    """`(batch, masked)`"""
+    """`(batch, masked)`: the masked positions, padded to the same number in each row."""
     weights: Tensor
     """`(batch, masked)`: 1 for masked positions, 0 for padding of this axis."""
     uniforms: Tensor
     """`(batch, masked)`: one number in [0, 1) for each sample of the generator."""
     document_ids: Tensor
-    """`(batch, length)`: the document of the row that a token belongs to, -1 for padding."""
+    """`(batch, length)`: the number of the token's document within its row, -1 for padding."""
     position_ids: Tensor
     """`(batch, length)`: positions, restarting with each document."""
     token_type_ids: Tensor
@@ -64,7 +64,7 @@ class GlobalBatch:
     real_tokens: float | Tensor
     """Tokens that are not padding, which divide the detection loss."""
     source: str = ""
-    """Of held-out rows: the source of a mixture that they come from."""
+    """The source that held-out rows of a mixture come from."""
 
 
 class BatchMaker:
@@ -75,9 +75,9 @@ class BatchMaker:
         config: a resolved configuration.
         device: where the batches go.
         words: finds the starts of words, for whole-word masking.
-        local_rows: from a number of rows to the first and the number of this rank's rows.
-        max_local_rows: from a number of rows to the most that a rank takes, where all ranks must take as many
-            micro-batches.
+        local_rows: function from the number of rows in a batch to the first row and the number of rows of this rank.
+        max_local_rows: function from the number of rows in a batch to the maximum number of rows of a rank; given if
+            all ranks must have the same number of micro-batches.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class BatchMaker:
         return replace(batch, micro_batches=batch.micro_batches + padding)
 
     def padding_like(self, micro_batch: MicroBatch) -> MicroBatch:
-        """Rows of padding, which are in no loss, gradient or metric."""
+        """A micro-batch of padding, which does not affect losses, gradients or metrics."""
         padding = torch.full_like(micro_batch.input_ids, self.manifest.special_ids["pad"])
         return micro_batch._replace(
             input_ids=padding,
@@ -127,8 +127,8 @@ class BatchMaker:
     def evaluation(self) -> Iterator[GlobalBatch]:
         """Held-out rows in micro-batches, always with the same masks and random numbers.
 
-        Rows are in the order of the corpus, so those used are spread evenly over all of them; of each source of weight
-        0, which the main metrics are without, as many again.
+        Rows are stored in the order of the corpus, so up to `evaluation.rows` evenly spaced rows are used, and up to
+        the same number for each source of weight 0, which the main metrics leave out.
         """
         held_out, weights = self.rows["evaluation"], self.manifest.weights
         sources = [*held_out.members, ""]
@@ -167,7 +167,7 @@ class BatchMaker:
         step: int,
         first_row: int,
     ) -> GlobalBatch:
-        """Rows by number, masked with the random numbers of (seed, step, row)."""
+        """Read rows by number, and mask them with the random numbers of (seed, step, row)."""
         manifest, max_masked = self.manifest, self.max_masked(shape.length)
         pad = manifest.special_ids["pad"]
         input_ids = self.rows[stream].take(rows).reshape(-1, shape.length)

@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 FOLDER = "checkpoints"
 IDENTITY = "run.json"
-"""In the run's folder: the identity that it was started with."""
+"""File in the run's folder with the identity that the run was started with."""
 MANIFEST = "manifest.json"
 WEIGHTS, OPTIMIZER, COUNTERS = "weights.safetensors", "optimizer.safetensors", "progress.json"
 NAMES = "step-????????"
@@ -62,7 +62,7 @@ class Snapshot:
 class CheckpointWriter:
     """Writes the checkpoints of a run in a thread, one at a time.
 
-    A failure is logged when it is noticed, and training continues; only the last save of a run has to succeed.
+    A failure is logged by the next call, and training continues; only the last save of a run has to succeed.
     """
 
     def __init__(self, out: Path, config: CheckpointConfig) -> None:
@@ -116,7 +116,7 @@ def write_checkpoint(out: Path, snapshot: Snapshot, config: CheckpointConfig) ->
                 counters = json.dumps(asdict(snapshot.progress))
                 (partial / COUNTERS).write_text(counters, encoding="utf-8")
                 write_manifest(partial, identity(out))
-                if folder.exists():  # a run saves again where it was stopped or made shorter
+                if folder.exists():  # a run that was stopped here or made shorter saves again
                     folder.rename(folder.with_name(REPLACED + folder.name))
         finally:
             finish_replacing(folder.parent)
@@ -129,7 +129,7 @@ def write_checkpoint(out: Path, snapshot: Snapshot, config: CheckpointConfig) ->
 
 
 def write_manifest(checkpoint: Path, run: str | None = None) -> None:
-    """Write the checksums of a checkpoint's files, and the identity of its run if that has one."""
+    """Write the checksums of a checkpoint's files, and the identity of its run if there is one."""
     digests = {name: file_sha256(checkpoint / name) for name in (WEIGHTS, OPTIMIZER, COUNTERS)}
     (checkpoint / MANIFEST).write_text(manifest_of(digests, run), encoding="utf-8")
 
@@ -178,9 +178,9 @@ def faults(checkpoint: Path) -> Iterator[str]:
                 manifest = parse_json_object(text)
                 digests = dict(manifest["files"])
                 if text != manifest_of(digests, manifest.get("run")):
-                    raise ValueError("not what was written")
+                    raise ValueError("its checksum does not match the manifest")
             elif file_sha256(path) != digests.get(path.name):
-                raise ValueError("not what was written")
+                raise ValueError("its checksum does not match the manifest")
             elif path.name == COUNTERS:
                 step = from_json(read_json(path), Progress, COUNTERS).step
                 if fnmatch(checkpoint.name, NAMES) and checkpoint.name != folder_name(step):
@@ -293,7 +293,7 @@ def remove_leftovers(out: Path) -> None:
     """Remove checkpoints that killed processes have left partly written or partly deleted.
 
     Raises:
-        ElektronError: the system does not allow it.
+        ElektronError: one cannot be removed.
     """
     folder = out / FOLDER
     try:
@@ -352,5 +352,5 @@ def load(
 
 
 def damaged(checkpoint: Path, error: Exception) -> ElektronError:
-    """One line about a checkpoint that cannot be read."""
+    """The error for a checkpoint that cannot be read."""
     return unreadable(checkpoint, error, "move it away, and the same command resumes from the one before it")

@@ -1,6 +1,6 @@
-"""Combinations of pre-training settings that are refused, and why.
+"""Combinations of pre-training settings that raise an error, and the messages.
 
-Checked by `config.resolve` before any work. No torch here: see `config.py`.
+`config.resolve` checks them before any work. Like `config.py`, this module does not import torch.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ OPTIONS_OF_PLAN = {
 }
 FREEZING_PLANS = ("two_stage", "frozen_generator")
 """Plans in which the discriminator is trained against a frozen generator."""
-ONLY_CONTINUED = ("bert", "roberta", "xlm-roberta", "camembert", "distilbert", "mpnet")
+CHECKPOINT_ONLY_FAMILIES = ("bert", "roberta", "xlm-roberta", "camembert", "distilbert", "mpnet")
 """Families that are only continued from released checkpoints, never trained from random weights."""
-SHALLOWER_GENERATOR = ("deberta-v2", "modernbert", *ONLY_CONTINUED)
+SHALLOWER_GENERATOR = ("deberta-v2", "modernbert", *CHECKPOINT_ONLY_FAMILIES)
 """Families whose generator has fewer layers than the discriminator; in the others it is narrower."""
-WIDE_EMBEDDINGS = ("modernbert", *ONLY_CONTINUED)
+WIDE_EMBEDDINGS = ("modernbert", *CHECKPOINT_ONLY_FAMILIES)
 """Families whose embeddings are as wide as the network."""
 
 
@@ -47,10 +47,10 @@ def check_compatibility(config: PretrainConfig) -> None:
 
 
 def start_conflicts(config: PretrainConfig) -> Iterator[str]:
-    """What belongs to runs that continue from a released encoder."""
+    """Conflicts between `init_from` and other settings, and settings that need it."""
     if config.init_from is None:
-        if config.family in ONLY_CONTINUED:
-            yield f"family {config.family} is only continued: give --init-from, a folder or hub name"
+        if config.family in CHECKPOINT_ONLY_FAMILIES:
+            yield f"family {config.family} needs a pretrained checkpoint: give --init-from, a folder or hub name"
         if config.generator is not None:
             yield f"--generator {config.generator} has no effect without --init-from"
         if config.replace_tokenizer:
@@ -63,7 +63,7 @@ def start_conflicts(config: PretrainConfig) -> Iterator[str]:
 
 
 def plan_conflicts(config: PretrainConfig) -> Iterator[str]:
-    """Plans and objectives, and options of other plans."""
+    """Conflicts between plan and objective, and options that belong to another plan."""
     plan, objective, options = config.plan, config.objective, config.plan_options
     if objective == "mlm" and plan != "joint":
         yield f"plan {plan} trains a generator, and objective mlm has none: choose --plan joint or another --objective"
@@ -93,7 +93,7 @@ def plan_conflicts(config: PretrainConfig) -> Iterator[str]:
 
 
 def sharing_conflicts(config: PretrainConfig) -> Iterator[str]:
-    """Sharing, with plans, objectives and sizes."""
+    """Conflicts of `sharing` with plan, objective and sizes."""
     plan, sharing, network = config.plan, config.sharing, config.network
     if config.objective == "mlm":
         return
@@ -119,7 +119,7 @@ def sharing_conflicts(config: PretrainConfig) -> Iterator[str]:
 
 
 def network_conflicts(config: PretrainConfig) -> Iterator[str]:
-    """Sizes and families, and options without effect."""
+    """Conflicts of family and sizes, of compilation with FSDP, and of masking options."""
     network, family = config.network, config.family
     if family in WIDE_EMBEDDINGS and network.embedding_size != network.hidden_size:
         yield f"embeddings of {family} are as wide as the network: leave out --network.embedding-size"
@@ -130,7 +130,7 @@ def network_conflicts(config: PretrainConfig) -> Iterator[str]:
         )
     if config.parallel == "fsdp" and config.compile:
         yield (
-            "--parallel fsdp gathers each layer by hooks, which cannot be compiled with it: "
+            "--parallel fsdp gathers the weights of a layer in hooks, which torch.compile does not compile with it: "
             "leave out --compile, or choose --parallel ddp"
         )
     if config.masking.segmenter is not None and config.masking.unit != "whole_word":
@@ -138,7 +138,7 @@ def network_conflicts(config: PretrainConfig) -> Iterator[str]:
 
 
 def schedule_conflicts(config: PretrainConfig) -> Iterator[str]:
-    """Settings that are functions of the step need a run of a known number of steps."""
+    """Conflicts of settings that need a known number of steps, and of the mask probabilities."""
     last_probability = config.masking.final_mask_probability
     stepwise = {
         "--curriculum.first-length": config.curriculum.first_length,

@@ -1,4 +1,4 @@
-"""Whether a run is compiled, and which part of its step."""
+"""Decides whether a run uses `torch.compile`, and compiles its training step."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ log = logging.getLogger(__name__)
 
 RECOMPILE_LIMIT = 64
 COMPILED_FROM_FLOPS, COMPILED_FROM_SECONDS = 8e12, 180
-"""Compiling the layers of a small pair takes half a minute on two CPU cores and saves a quarter of each step's
-time or more: it pays for runs of more FLOPs than this, or of more seconds."""
+"""On CPUs, runs of at least this length are compiled. Compiling the layers of a small pair takes half a
+minute on two cores and saves a quarter of each step's time or more."""
 
 
 def should_compile(config: PretrainConfig, device: torch.device, flops: float | None) -> bool:
-    """Whether a run is compiled: as configured, else on GPUs, and long runs of family `elektron` on CPUs.
+    """Whether to compile a run: as configured, else on GPUs, and on CPUs for long runs of family `elektron`.
 
-    Where the compiler that this needs is missing, a run is not compiled. On CPUs compiling makes the layers of the
-    other families, which are transformers', slower (docs/benchmarks.md).
+    By default, runs under FSDP and runs without the required C or C++ compiler are not compiled. On CPUs, compiling
+    makes the other families, whose layers are those of transformers, slower (docs/benchmarks.md).
 
     Args:
         config: the settings of the run.
@@ -52,12 +52,15 @@ def should_compile(config: PretrainConfig, device: torch.device, flops: float | 
 
 
 def compile_step(objective: Objective, pair: Pair, device: torch.device) -> Callable[..., Any]:
-    """The objective, compiled as a whole on GPUs; on CPUs the pair's encoder layers are compiled.
+    """Compile the objective as a whole on GPUs, or each encoder layer of the pair in place on CPUs.
 
-    On CPUs one layer takes a fraction of the time to compile and runs as fast.
+    On CPUs, compiling only the layers takes a fraction of the time, and steps are as fast.
+
+    Returns:
+        The objective to call.
     """
     torch.compiler.reset()  # earlier runs of this process count towards the recompile limit
-    # The same code is compiled for networks of two sizes, trained or not, and for each stage of a curriculum.
+    # The same code is compiled for both networks, with and without gradients, and for each stage of a curriculum.
     torch._dynamo.config.recompile_limit = RECOMPILE_LIMIT
     if device.type == "cpu":
         for layer in pair.encoder_layers():

@@ -1,7 +1,7 @@
-"""The settings of `elektron pretrain`: the source of its options, of the recipes and of the reference page.
+"""The settings of `elektron pretrain`, which define its options, the keys of recipes and the reference page.
 
-`None` means "the default of the family" or "not set"; `resolve` fills in the defaults and refuses impossible
-combinations before anything is read or written. No torch here: `--help` must answer at once.
+`None` means "the default of the family" or "not set"; `resolve` fills in the defaults and raises an error for
+impossible combinations before anything is read or written. This module does not import torch, to keep `--help` fast.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal
 
 from elektron.configuration import (
     AboveZero,
+    EquivalentOptions,
     Fraction,
-    InPlaceOf,
     Layers,
     LearningRate,
     NotNegative,
@@ -27,8 +27,8 @@ from elektron.configuration import (
 )
 from elektron.errors import ElektronError, did_you_mean
 from elektron.pretraining.compatibility import (
+    CHECKPOINT_ONLY_FAMILIES,
     FREEZING_PLANS,
-    ONLY_CONTINUED,
     PREDICT_TOKENS,
     SHALLOWER_GENERATOR,
     check_compatibility,
@@ -58,7 +58,7 @@ FAMILY_DEFAULTS: dict[str, dict[str, Any]] = {
         "elektron": (0.0, "cooccurrence", "muon", 3e-3, True),
         "deberta-v2": (0.1, "random", "adamw", 5e-4, True),
         "modernbert": (0.0, "random", "adamw", 8e-4, True),
-        **dict.fromkeys(ONLY_CONTINUED, (0.1, "random", "adamw", 1e-4, True)),
+        **dict.fromkeys(CHECKPOINT_ONLY_FAMILIES, (0.1, "random", "adamw", 1e-4, True)),
     }.items()
 }
 SIZES = {
@@ -70,7 +70,7 @@ SIZES = {
 }
 """Default sizes of a network: those of ELECTRA-small."""
 LENGTHS = ("steps", "tokens", "minutes", "flops")
-"""How the length of a run can be given."""
+"""Settings for the length of a run, of which exactly one is given."""
 LONGEST_TIMEOUT = 10 * 24 * 3600
 """Seconds; torch refuses much longer timeouts."""
 
@@ -88,14 +88,14 @@ class NetworkConfig:
     num_attention_heads: Size | None = None
     """Attention heads of the discriminator (default: 4)."""
     embedding_size: Size | None = None
-    """Width of the embeddings that both networks read (default: 128; modernbert and deberta-v2 hidden)."""
+    """Width of the embeddings of both networks (default: 128; modernbert and deberta-v2 hidden_size)."""
     generator_width: Annotated[float, Within(above=0, most=4)] | None = None
     """The generator's width, feed-forward width and heads as a fraction of the discriminator's (default: 0.25;
     modernbert and deberta-v2 1)."""
     generator_layers: Layers | None = None
     """The generator's layers (default: as many as the discriminator's; modernbert and deberta-v2 half)."""
     max_position_embeddings: Size | None = None
-    """Longest text, in tokens, that the models will read after training (default: 512)."""
+    """Longest text, in tokens, that the models support after training (default: 512)."""
     dropout: Fraction | None = None
     """Dropout on hidden states and attention (default: electra and deberta-v2 0.1, the others 0)."""
     embedding_init: Literal["cooccurrence", "random"] | None = None
@@ -112,32 +112,32 @@ class MaskingConfig:
     final_mask_probability: OpenFraction | None = None
     """Fraction at the end of the run, to which `mask_probability` changes linearly (default: constant)."""
     keep_probability: Fraction = 0.15
-    """Fraction of the masked positions that keep their token instead of [MASK]; not of objective mlm, which masks 80 %,
-    replaces 10 % and keeps 10 %, as BERT does."""
+    """Fraction of the masked positions that keep their token instead of [MASK]; without effect under objective mlm,
+    which masks 80 %, replaces 10 % and keeps 10 %, as BERT does."""
     unit: Literal["token", "whole_word"] = "token"
     """What is masked: single tokens, or whole words."""
     segmenter: str | None = None
     """Word segmenter for text without spaces, for whole_word: `jieba`, or MODULE:FUNCTION, which
-    takes a text and gives its words."""
+    takes a text and returns its words."""
 
 
 @dataclass
 class CurriculumConfig:
-    """Short rows and small batches at first, doubled from stage to stage."""
+    """Start with short rows and small batches, and double them from stage to stage."""
 
     first_length: AboveZero[int] | None = None
-    """Tokens in a row at first: rows are split into parts (default: whole rows)."""
+    """Tokens in a row at the start, when rows are split into parts (default: whole rows)."""
     length_fraction: PositiveFraction = 0.5
     """Fraction of the run after which rows are whole."""
     first_batch_size: AboveZero[int] | None = None
-    """Rows in a step at first (default: batch_size)."""
+    """Rows in a step at the start (default: batch_size)."""
     batch_fraction: PositiveFraction = 0.5
     """Fraction of the run after which batches have batch_size rows."""
 
 
 @dataclass
 class PlanOptions:
-    """Options of plans; each names its plan."""
+    """Options of the plans; each description starts with the plan's name."""
 
     generator_steps: AboveZero[int] | None = None
     """two_stage: steps of the first stage, which trains the generator alone (default: half of the run)."""
@@ -151,7 +151,7 @@ class PlanOptions:
     generator: str | None = None
     """frozen_generator: folder or hub name of the generator, or the folder of a run."""
     temperature: Annotated[float, Within(least=1)] | None = None
-    """frozen_generator: temperature of its samples at first (default: 2)."""
+    """frozen_generator: initial sampling temperature of the generator (default: 2)."""
     temperature_decay: AboveZero[float] | None = None
     """frozen_generator: fraction of the run in which the temperature's excess over 1 decays to 1/e (default: 0.25)."""
 
@@ -172,16 +172,16 @@ class OptimizerConfig:
     beta2: Fraction = 0.999
     """AdamW's decay of the mean of squared gradients."""
     eps: PositiveFraction = 1e-6
-    """AdamW's epsilon, added outside the root."""
+    """AdamW's epsilon, added outside the square root."""
     bias_correction: bool | None = None
-    """Adam's correction of its first steps; the official code has none (default: electra no, elektron yes)."""
+    """Whether AdamW corrects the bias of its moments; the official code does not (default: electra no, others yes)."""
     weight_decay: Annotated[float, Within(least=0, most=10)] = 0.01
     """Weight decay on matrices; none on norms and biases."""
     max_grad_norm: AboveZero[float] = 1.0
-    """Largest gradient norm of both networks together."""
+    """Gradients of both networks together are clipped to this norm."""
     skip_spikes: bool = False
-    """Whether to skip steps whose loss is more than 6 standard deviations above the mean of those before, up to five in
-    a row. They are counted and logged in any case."""
+    """Whether to skip steps whose loss is more than 6 standard deviations above the mean of the last 100, up to five in
+    a row. Such spikes are counted and logged in any case."""
     warmup: NotNegative[float] = 0.01
     """Warm-up: below 1 a fraction of the run, else a number of steps."""
     decay_fraction: PositiveFraction = 1.0
@@ -216,7 +216,7 @@ class ResumeConfig:
 
     allow: list[str] = field(default_factory=list)
     """Settings that may differ from those the run was started with, such as `steps`; `data` for other blocks
-    of the same tokenizer and row length. A finished run changes only if it gets longer, and restarts its schedule."""
+    of the same tokenizer and row length. A finished run can change only if it gets longer; its schedule restarts."""
 
 
 @dataclass
@@ -231,17 +231,17 @@ class PretrainConfig(ValidatedConfig):
         "elektron", "electra", "deberta-v2", "modernbert",
         "bert", "roberta", "xlm-roberta", "camembert", "distilbert", "mpnet",
     ] = "elektron"  # fmt: skip
-    """Which encoder: the project's own, the paper's, one with disentangled attention, or ModernBERT's. The others are
-    only continued, with init_from."""
+    """Encoder architecture: the project's own, the paper's, one with disentangled attention, or ModernBERT. The others
+    can only be continued from released checkpoints, with init_from."""
     objective: Literal["rtd", "electra_15", "replace_mlm", "all_tokens_mlm", "mlm", "corrective"] = "rtd"
-    """What is predicted where; `rtd` is replaced token detection."""
+    """What the networks predict, and at which tokens; `rtd` is replaced token detection."""
     plan: Literal["joint", "two_stage", "alternating", "adversarial", "frozen_generator"] = "joint"
     """Which network is trained when; `joint` trains both at every step."""
     sharing: Sharing | None = None
-    """What the networks share (default: elektron none, with random embedding_init gdes, and embeddings where the
-    discriminator predicts tokens; the other families embeddings, unless released networks come with different ones;
-    none under plans that freeze the generator)."""
-    init_from: Annotated[str, InPlaceOf(("model",))] | None = None
+    """Which weights the networks share (default: none under plans that freeze the generator; else for elektron none, or
+    gdes if embedding_init is random; embeddings for the other families and where the discriminator predicts tokens,
+    unless released networks come with different ones)."""
+    init_from: Annotated[str, EquivalentOptions(("model",))] | None = None
     """ENCODER[,GENERATOR], folders or hub names, or the folder of a run: what to continue from. The encoder becomes
     the discriminator; family and sizes are its own."""
     generator: Literal["released", "same", "small"] | None = None
@@ -249,9 +249,9 @@ class PretrainConfig(ValidatedConfig):
     copy of the encoder's embeddings and bottom layers (default: released where there is one, else small; same under
     plan frozen_generator)."""
     replace_tokenizer: bool = False
-    """With init_from, take the blocks' tokenizer though it is another than the checkpoint's: shared tokens keep their
-    embeddings, new ones start from the mean of their old pieces."""
-    steps: Annotated[AboveZero[int], InPlaceOf(("epochs",))] | None = None
+    """With init_from, use the blocks' tokenizer even if it differs from the checkpoint's: tokens of both vocabularies
+    keep their embeddings, new ones start from the mean of the embeddings of their old pieces."""
+    steps: Annotated[AboveZero[int], EquivalentOptions(("epochs",))] | None = None
     """Length of the run in optimizer steps. Give one of steps, tokens, minutes, flops."""
     tokens: AboveZero[int] | None = None
     """Length of the run in tokens (rows × row length, padding included)."""
@@ -262,11 +262,11 @@ class PretrainConfig(ValidatedConfig):
     batch_size: Size = 128
     """Rows in a step."""
     micro_batch_size: Size | None = None
-    """Rows that pass through the networks at once (default: the whole batch)."""
+    """Rows in one forward and backward pass (default: the whole batch)."""
     seed: Annotated[int, Within(least=0, below=1 << 31)] = 1
     """Determines initial weights, data order, masks, samples and dropout."""
     discriminator_weight: NotNegative[float] = 50.0
-    """λ: weight of the discriminator's loss beside the generator's."""
+    """λ: weight of the discriminator's loss relative to the generator's."""
     network: NetworkConfig = field(default_factory=NetworkConfig)
     plan_options: PlanOptions = field(default_factory=PlanOptions)
     masking: MaskingConfig = field(default_factory=MaskingConfig)
@@ -283,7 +283,7 @@ class PretrainConfig(ValidatedConfig):
     """What each process holds: replicas of both networks (ddp), or, for networks that are too large, a shard of
     weights, gradients and moments (fsdp)."""
     collective_timeout: Annotated[int, Within(above=0, most=LONGEST_TIMEOUT)] = 600
-    """Seconds that processes wait for one another before they exit, for torchrun to start them again."""
+    """Seconds that processes wait for one another before they exit, so that torchrun can restart them."""
     log_every: AboveZero[int] = 20
     """Steps between two lines of training metrics."""
     track: TrackerName | None = None
@@ -301,7 +301,7 @@ def resolve(config: PretrainConfig) -> PretrainConfig:
     Raises:
         ElektronError: an impossible value or combination of settings.
     """
-    resolved = dataclasses.replace(copy.deepcopy(config))  # which checks all values
+    resolved = dataclasses.replace(copy.deepcopy(config))  # `replace` validates all values
     defaults = family_defaults(config.family, config.network)
     if config.init_from is not None:
         defaults["network.embedding_init"] = "random"
@@ -313,7 +313,7 @@ def resolve(config: PretrainConfig) -> PretrainConfig:
     if resolved.sharing is None:
         resolved.sharing = default_sharing(resolved)
         if config.init_from is not None and resolved.sharing == "embeddings":
-            resolved.sharing = None  # decided when they are loaded: they may differ
+            resolved.sharing = None  # decided when the networks are loaded: their embeddings may differ
     given = [length for length in LENGTHS if getattr(config, length) is not None]
     if len(given) != 1:
         raise ElektronError(f"give exactly one of {', '.join(LENGTHS)} for the run's length")
@@ -327,14 +327,14 @@ def resolve(config: PretrainConfig) -> PretrainConfig:
 
 
 def default_sharing(config: PretrainConfig) -> Sharing:
-    """What the networks share by default."""
+    """The default of `sharing`."""
     if config.plan in FREEZING_PLANS:
         return "none"
-    # The discriminator's output matrix, where there is one, is its own embeddings.
+    # The output matrix of a discriminator that predicts tokens is tied to its own embeddings.
     predicts = config.objective in PREDICT_TOKENS or config.plan_options.similarity
     if config.family != "elektron" or predicts:
         return "embeddings"
-    # Embeddings that have learned from counts change slowly, and those of a generator must not.
+    # Embeddings that start from co-occurrences change slowly, and a generator's must not.
     return "none" if config.network.embedding_init == "cooccurrence" else "gdes"
 
 

@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.05
 BUCKET_NUMEL = 16 * 2**20
-"""Gradients are all-reduced in buckets of so many elements: few messages, and little memory."""
+"""Maximum number of elements of a bucket in which gradients are all-reduced: few messages, and little memory."""
 
 
 class World:
@@ -48,7 +48,7 @@ class World:
         """Read rank and world size from torchrun's environment variables.
 
         Args:
-            device: of the tensors that are communicated.
+            device: device of the tensors that are communicated.
             timeout: how long a collective waits for the other ranks.
         """
         self.rank = int(os.environ.get("RANK", "0"))
@@ -81,12 +81,12 @@ class World:
             dist.destroy_process_group()
 
     def local_rows(self, rows: int) -> tuple[int, int]:
-        """The first row and the number of rows of this rank, of so many; ranks differ by one row at most."""
+        """The first row and the number of rows of this rank, out of `rows`; ranks differ by one row at most."""
         first = rows * self.rank // self.size
         return first, rows * (self.rank + 1) // self.size - first
 
     def max_local_rows(self, rows: int) -> int:
-        """The number of rows of the rank with most of them."""
+        """The number of rows of the rank with the most rows."""
         return -(-rows // self.size)
 
     def barrier(self) -> None:
@@ -96,10 +96,10 @@ class World:
 
     @contextmanager
     def propagate_rank0_error(self) -> Iterator[None]:
-        """Raise an ElektronError that rank 0 raises inside the block on every rank.
+        """If rank 0 raises an ElektronError inside the block, raise an error on every rank.
 
-        Rank 0 logs it before the others hear of it, because torchrun ends rank 0 as soon as another rank has
-        exited; all exit with the same status. Collectives inside the block must come before rank 0 can fail.
+        Rank 0 logs it before it informs the others, because torchrun ends rank 0 as soon as another rank has exited;
+        all exit with the same status. Collectives inside the block must come before rank 0 can fail.
 
         Raises:
             AlreadyReportedError: rank 0 has raised an error and logged it.
@@ -139,7 +139,8 @@ class World:
     def all_reduce_counts(self, batch: GlobalBatch, stop: bool) -> GlobalBatch:
         """The local batch with the token counts of the global batch.
 
-        Whether this rank wants to `stop` is sent along; `stop_requested` reads the answer without a wait here.
+        The same all-reduce tells all ranks whether any rank wants to `stop`. It is read in `stop_requested`, so that
+        this call does not wait for the device.
         """
         if not self.is_distributed:
             return replace(batch, masked_tokens=max(1.0, float(batch.masked_tokens)))
@@ -157,7 +158,7 @@ class World:
         return replace(batch, masked_tokens=masked, real_tokens=real)
 
     def stop_requested(self, stop: bool) -> bool:
-        """Whether to stop: `stop` on a single process, else whether any rank wanted to at the last batch."""
+        """Whether to stop: `stop` on a single process, else whether any rank requested it with the last batch."""
         if not self.is_distributed:
             return stop
         if self._stop is None:
@@ -222,7 +223,7 @@ def check_world_size(processes: int, rows: int) -> None:
 
 
 def gradient_buckets(tensors: Sequence[Tensor]) -> Iterable[list[Tensor]]:
-    """Tensors in order, in groups of one dtype and at most BUCKET_NUMEL elements unless one alone has more."""
+    """Group tensors in order into buckets of one dtype and at most BUCKET_NUMEL elements; larger tensors are alone."""
     bucket: list[Tensor] = []
     for tensor in tensors:
         full = sum(t.numel() for t in bucket) + tensor.numel() > BUCKET_NUMEL

@@ -1,8 +1,8 @@
 """Evaluation of the pair on held-out rows, and example sentences.
 
 The rows, their masks and the random numbers of the generator's samples are the same at every evaluation of every run,
-so that curves are comparable. Precision and recall are computed at the threshold of 0.5 and at the base rate: with one
-token in twelve replaced, a discriminator early in training is above 0.5 almost nowhere.
+so that curves are comparable. Precision and recall are computed at two thresholds: 0.5, and the base rate (the fraction
+of replaced tokens, about one in twelve), since early in training hardly any probability is above 0.5.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from elektron.pretraining.objectives.base import masked_position_mask
 
 EXAMPLES = 8
 EXAMPLE_TOKENS = (16, 60)
-"""The shortest and the longest example of a long document."""
+"""Minimum and maximum number of tokens of the examples that long documents are split into."""
 SENTENCE_ENDS = frozenset(".!?。！？")
 MEANS = {
     "generator_loss": ("generator_loss", "masked"),
@@ -36,7 +36,7 @@ MEANS = {
     "lm_accuracy": ("lm_correct", "masked"),
     "similarity_loss": ("similarity_loss", "masked"),
 }
-"""Metrics that are means: an output that is summed, and which of `Objective.token_counts` divides it."""
+"""Metrics that are means: the field of `Output` to sum, and the key of `Objective.token_counts` that divides it."""
 OF_SOURCES = ("generator_loss", "lm_loss", "discriminator_loss", "discriminator_auc")
 """Metrics that are also computed for each source of a mixture, as `generator_loss/SOURCE`."""
 DETECTION = (
@@ -48,7 +48,7 @@ DETECTION = (
     "replaced_share",
     "logit_spread",
 )
-"""Metrics of the discriminator's logits."""
+"""Metrics computed from the discriminator's logits."""
 
 
 def auc_of_histogram(histogram: NDArray[np.float64]) -> float | None:
@@ -74,19 +74,21 @@ def precision_and_recall(
 def evaluate(
     pair: Pair, batches: BatchMaker, objective: Objective, with_discriminator: bool = True
 ) -> dict[str, float | None]:
-    """The metrics of the held-out rows; None where undefined; those of a mixture also by source.
-
-    Sources of weight 0 are evaluated by themselves only.
+    """Compute the metrics of the held-out rows.
 
     Args:
         pair: the networks.
         batches: makes the batches of held-out rows.
         objective: what the networks predict.
-        with_discriminator: whether to evaluate the discriminator, if it has been trained.
+        with_discriminator: whether to evaluate the discriminator; false before it has been trained.
+
+    Returns:
+        Metrics by name; None if undefined. For a mixture, also those of each source, as `NAME/SOURCE`; sources of
+        weight 0 are left out of the main metrics.
     """
     pair.set_trained(generator=False, discriminator=False)
     roles = UpdateRoles(discriminator=with_discriminator)
-    # By source of a mixture, and for all rows under the empty name.
+    # The keys are the sources of a mixture, and the empty string for all rows.
     sums: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     counts: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     logits: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
@@ -114,7 +116,7 @@ def evaluate(
             mean = sums[source][output_name] / max(1.0, counts[source][divisor])
             if source and has_value and name in OF_SOURCES:
                 metrics[f"{name}/{source}"] = mean
-            elif not source and name != "similarity_loss":  # which is of training only
+            elif not source and name != "similarity_loss":  # a metric of training only
                 metrics[name] = mean if has_value else None
     metrics |= dict.fromkeys(DETECTION)
     for source in sorted(logits):
@@ -147,8 +149,8 @@ def find_examples(
 ) -> list[dict[str, Any]]:
     """Some held-out documents with the generator's samples and the discriminator's probability of each token.
 
-    Of a document longer than an example the examples are consecutive parts; short documents are used where there
-    are no others.
+    Documents longer than an example are split into consecutive examples. Short examples, and those with few words, are
+    used only if there are not enough others.
     """
     pair.set_trained(generator=False, discriminator=False)
     batch = next(iter(batches.evaluation())).micro_batches[0]
@@ -188,9 +190,9 @@ def find_examples(
 
 
 def example_spans(tokens: Sequence[str]) -> list[tuple[int, int]]:
-    """First token and token after the last of parts of a text; they end with a sentence or a word if they can.
+    """Split a text into spans `(begin, end)` that end at the end of a sentence, or else of a word, if possible.
 
-    A last part that is too short is left out.
+    A last span that is too short is left out, unless it is the whole text.
     """
     spans, begin = [], 0
     least, most = EXAMPLE_TOKENS

@@ -14,7 +14,7 @@ UNIGRAM_MARGIN = 0.15  # nats below the unigram entropy: a generator above knows
 
 
 def base_rate_loss(replaced_share: float) -> float:
-    """The discriminator's loss in nats if its probability of "replaced" is the fraction of replaced tokens everywhere.
+    """The loss in nats of a discriminator that predicts the fraction of replaced tokens as probability for every token.
 
     It is the entropy of the Bernoulli distribution with that fraction.
     """
@@ -26,16 +26,16 @@ def first_judged_step(warmup: float, steps: int | None) -> int:
 
     Args:
         warmup: below 1 a fraction of the run, else a number of steps.
-        steps: of the run, where known.
+        steps: number of steps of the run, if known.
     """
     return int(warmup * (steps or 0) if warmup < 1 else warmup) + GRACE_STEPS
 
 
 class Health:
-    """Raises alarms, each once, where replaced-token detection is not being learned.
+    """Raises alarms, each once, if replaced-token detection is not being learned.
 
-    They show failures long before the end of a run: a discriminator on the majority class, logits without spread, a
-    generator that predicts token frequencies only.
+    They show failures long before the end of a run: a discriminator at chance, logits without spread (it predicts the
+    majority class), or a generator that predicts token frequencies only.
     """
 
     def __init__(self, unigram_entropy: float, first_judged_step: int) -> None:
@@ -53,7 +53,7 @@ class Health:
         """The messages, by alarm, of the alarms that an evaluation raises for the first time."""
         if step < self.first_judged_step:
             return {}
-        # Without a generator it is the discriminator that fills in masks.
+        # Without a generator (objective mlm), the discriminator predicts the masked tokens.
         name = "generator" if evaluation["generator_loss"] is not None else "discriminator"
         loss = evaluation["generator_loss" if name == "generator" else "lm_loss"]
         spread = evaluation["logit_spread"]

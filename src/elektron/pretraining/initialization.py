@@ -1,9 +1,9 @@
 """Initial weights from counts of the corpus: token embeddings of new networks, output biases of new heads.
 
-A run of minutes spends most of its steps on learning which tokens are alike, which counting says in seconds: the
-singular value decomposition of the positive pointwise mutual information of tokens within a window (Levy and Goldberg
-2014; Levy, Goldberg and Dagan 2015, with their smoothed context distribution and their square root of the singular
-values).
+A run of minutes would spend most of its steps on learning which tokens are similar. Counting finds this in seconds: the
+embeddings are the singular value decomposition of the positive pointwise mutual information of tokens within a window
+(Levy and Goldberg 2014; Levy, Goldberg and Dagan 2015, with their smoothed context distribution and their square root
+of the singular values).
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ from elektron.models.sharing import GdesEmbedding
 log = logging.getLogger(__name__)
 
 WINDOW = 5
-"""Tokens to either side that count, the farthest 1/WINDOW as much as the nearest."""
+"""Tokens on each side that are counted; the weight of the farthest is 1/WINDOW of that of the nearest."""
 SMOOTHING = 0.75
 """Exponent of the context distribution."""
 MAX_TOKENS = 2**24
-"""More text is sampled: rows at equal distances."""
+"""Maximum number of tokens that are counted; of a larger corpus, evenly spaced rows are used."""
 
 
 def initialize_embeddings(pair: Pair, store: BlockStore, seed: int) -> None:
-    """Replace the initial token embeddings of new networks by those of the corpus.
+    """Replace the random token embeddings of new networks by those computed from co-occurrences in the corpus.
 
-    Their scale stays, except in family `elektron` for a discriminator that does not share its embeddings and does not
-    predict tokens with them: its own are long, so that training turns them slowly and they keep what was counted.
-    Tokens that do not occur in the sample, special tokens among them, keep their initial embeddings.
+    Their RMS stays the same, except in family `elektron` for a discriminator that neither shares its embeddings nor
+    predicts tokens with them: its embeddings get a larger RMS, so that training changes their direction slowly and they
+    retain the co-occurrences. Special tokens and tokens that do not occur in the sample keep their random embeddings.
 
     Args:
         pair: new networks, or a new discriminator beside a trained generator.
         store: the blocks of the run.
-        seed: of the decomposition.
+        seed: seed of the randomized decomposition.
     """
     networks = [pair.discriminator, pair.generator if GENERATOR in pair.new_parts else None]
     modules = dict.fromkeys(network.get_input_embeddings() for network in networks if network is not None)
-    # Disentangled embeddings start at a difference of 0 from the generator's.
+    # In GDES embeddings, Δ stays 0: they start as the generator's.
     tables: list[Tensor] = [module.weight for module in modules if not isinstance(module, GdesEmbedding)]
     if not tables:
         return
@@ -70,7 +70,8 @@ def initialize_embeddings(pair: Pair, store: BlockStore, seed: int) -> None:
 def initialize_output_biases(pair: Pair, store: BlockStore) -> None:
     """Set the output biases of new heads that predict tokens to the logarithms of the tokens' frequencies.
 
-    Otherwise a short run at a low rate spends its steps on learning frequencies, partly by moving all token embeddings.
+    Otherwise a short run at a low learning rate spends its steps on learning frequencies, partly by changing all token
+    embeddings.
 
     Args:
         pair: the networks.
@@ -82,12 +83,12 @@ def initialize_output_biases(pair: Pair, store: BlockStore) -> None:
         for part, head in ((GENERATOR, pair.generator), ("lm", pair.masked_lm)):
             bias = None if head is None else head.get_output_embeddings().bias
             if bias is not None and part in pair.new_parts:
-                bias.fill_(float(biases.min()))  # also for entries that only round the vocabulary up
+                bias.fill_(float(biases.min()))  # also for unused entries after the last token
                 bias[: len(biases)] = biases.to(bias)
 
 
 def has_slow_embeddings(pair: Pair) -> bool:
-    """Whether the discriminator only reads its token embeddings, normalises them, and has them for itself."""
+    """Whether the discriminator normalises its token embeddings, does not share them, and has no output matrix."""
     own = pair.discriminator.get_input_embeddings().weight
     others = [] if pair.generator is None else pair.parameters_of(GENERATOR)
     output = (pair.masked_lm or pair.discriminator).get_output_embeddings()
@@ -100,7 +101,7 @@ def cooccurrences(rows: NDArray[np.int64], vocab_size: int, special_ids: list[in
     Args:
         rows: token ids `(rows, length)`.
         vocab_size: entries in the vocabulary.
-        special_ids: tokens that are not counted and that no window reaches beyond.
+        special_ids: ids of tokens that are not counted and that end a window.
     """
     special = np.isin(rows, special_ids)
     text = special.cumsum(axis=1)
@@ -114,12 +115,12 @@ def cooccurrences(rows: NDArray[np.int64], vocab_size: int, special_ids: list[in
 
 
 def factorize(counts: sparse.csr_matrix, size: int, seed: int) -> NDArray[np.float32]:
-    """The left singular vectors of the positive PMI, each times the root of its singular value.
+    """The left singular vectors of the positive PMI, each times the square root of its singular value.
 
     Args:
         counts: symmetric, `(vocabulary, vocabulary)`.
-        size: singular vectors wanted; no more than the vocabulary has entries.
-        seed: of the randomized decomposition (Halko et al. 2011).
+        size: number of singular vectors; limited to the size of the vocabulary.
+        seed: seed of the randomized decomposition (Halko et al. 2011).
 
     Returns:
         `(vocabulary, size)`, largest singular value first; rows of tokens without counts are 0.
@@ -133,5 +134,5 @@ def factorize(counts: sparse.csr_matrix, size: int, seed: int) -> NDArray[np.flo
     matrix = sparse.csr_matrix((information[positive], (pairs.row[positive], pairs.col[positive])), shape=counts.shape)
     size = min(size, counts.shape[0])
     vectors, values, _ = randomized_svd(matrix, n_components=size, n_iter=3, random_state=seed)
-    vectors[matrix.getnnz(axis=1) == 0] = 0  # rounding leaves something there
+    vectors[matrix.getnnz(axis=1) == 0] = 0  # these are 0 up to rounding
     return np.asarray(vectors * values**0.5, dtype=np.float32)

@@ -1,7 +1,7 @@
-"""Processes and signals: starting several processes on this host, and stopping at the end of a step.
+"""Processes and signals: start several processes on this host, and stop at the end of a step.
 
-torchrun's launcher runs inside this process: a signal to `elektron pretrain --nproc` then reaches the launcher itself,
-which passes it on once and waits for its processes.
+torchrun's launcher runs inside this process, so that a signal to `elektron pretrain --nproc` reaches the launcher
+itself, which forwards it once and waits for its processes.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def launch(config: PretrainConfig) -> None:
     torchrun's environment variables (`PET_MAX_RESTARTS`, `PET_SHUTDOWN_TIMEOUT`) have their usual effect.
 
     Raises:
-        SystemExit: one of them has failed and logged why, or a signal has stopped them all.
+        SystemExit: a process has failed, or a signal has stopped them all.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -54,7 +54,7 @@ def launch(config: PretrainConfig) -> None:
             torchrun([*options, "-m", "elektron", "pretrain", "--config", str(recipe)])
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
-        if failure.exitcode > 0:  # it has logged why
+        if failure.exitcode > 0:  # the process has logged the reason
             raise SystemExit(failure.exitcode) from None
         log.error("process %d was killed by %s", rank, failure.signal_name())
         raise SystemExit(128 - failure.exitcode) from None
@@ -67,15 +67,15 @@ def launch(config: PretrainConfig) -> None:
 
 
 class Interruption:
-    """Inside the block, the first Ctrl-C or SIGTERM is a request to stop at the end of a step.
+    """Context manager that turns the first SIGINT or SIGTERM into a request to stop at the end of a step.
 
-    On a single process a second signal acts at once. Under torchrun it does not: Slurm and systemd signal every
-    process of a job, torchrun passes its own signal on as well, and it kills a process that takes too long.
+    Without torchrun, a second signal takes effect at once. Under torchrun it is ignored: Slurm and systemd signal every
+    process of a job, torchrun forwards its own signal as well, and it kills processes that take too long.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
-        """The signal, if there was one."""
+        """The number of the last signal, if there was one."""
         self.handlers: dict[int, Any] = {}
 
     @property
@@ -99,7 +99,7 @@ class Interruption:
 
 
 def current_handlers(signals: Iterable[signal.Signals]) -> dict[int, Any]:
-    """The handlers of signals, none outside the main thread, which alone may set them."""
+    """The handlers of signals; empty outside the main thread, since only the main thread can set them."""
     in_main = threading.current_thread() is threading.main_thread()
     return {number: signal.getsignal(number) for number in signals if in_main}
 
@@ -110,10 +110,10 @@ def restore_handlers(handlers: dict[int, Any]) -> None:
         signal.signal(number, handler)
 
 
-def stop_with_the_launcher() -> None:
-    """On Linux, have this process get SIGTERM when torchrun dies without having stopped it.
+def terminate_when_parent_dies() -> None:
+    """On Linux, let the kernel send SIGTERM to this process if torchrun dies without stopping it.
 
-    Otherwise it would keep training, and restarting the run would make a second process in its folder.
+    Otherwise it would keep training, and restarting the run would start a second process in its folder.
     """
     if sys.platform == "linux" and launched():
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -99,10 +99,10 @@ def choose_words(
     uniforms: NDArray[np.float64],
     wanted: NDArray[np.int64],
 ) -> NDArray[np.bool_]:
-    """Positions `(batch, length)` of whole words, as many as fit into `wanted` `(batch,)` positions of a row.
+    """Choose whole words that fill at most `wanted` `(batch,)` positions of each row; returns a mask `(batch, length)`.
 
-    Words are taken in random order; one that no longer fits is skipped. A row whose words are all longer than
-    that gets a part of one.
+    Words are taken in random order; those that no longer fit are skipped. If every word of a row is too long, a part
+    of one is chosen.
     """
     rows, length = maskable.shape
     starts = word_starts & maskable
@@ -145,7 +145,7 @@ class WordFinder:
         special = set(tokenizer.all_special_tokens)
         self.starts = np.array([not token.startswith(CONTINUATION) for token in tokens])
         self.is_word = np.zeros(len(tokens), np.bool_)
-        """Tokens that are words of their own, whatever follows."""
+        """Tokens that are always whole words, whatever token follows."""
         if kind != "WordPiece":
             self.is_word = np.array([t in special or is_punctuation(t) for t in tokens])
             for number, token in enumerate(tokens):
@@ -182,10 +182,10 @@ class WordFinder:
 
 
 def load_segmenter(name: str) -> Segmenter:
-    """`jieba`, or the function that MODULE:FUNCTION names.
+    """Import `jieba.cut` for the name `jieba`, else the function that MODULE:FUNCTION names.
 
     Raises:
-        ElektronError: there is none.
+        ElektronError: there is no such function.
     """
     module_name, colon, function = ("jieba", ":", "cut") if name == "jieba" else name.partition(":")
     if not colon:

@@ -1,4 +1,4 @@
-"""Training metrics: summed on the device between two log lines, timed, logged to `metrics.jsonl`, and checked."""
+"""Training metrics, summed on the device between two log lines, and the lines and alarms in `metrics.jsonl`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from elektron.pretraining.health import Health
 from elektron.pretraining.objectives import Output
 from elektron.pretraining.objectives.base import HISTOGRAM_BINS
 from elektron.pretraining.run import RunFolder
-from elektron.pretraining.start_and_end import did_it_help, start_and_end
+from elektron.pretraining.start_and_end import comparison_commands, start_and_end
 from elektron.progress import format_duration
 from elektron.terminal import escape_control
 from elektron.tracking import Tracker
@@ -27,17 +27,17 @@ NORMS = ("gradient_norm_generator", "gradient_norm_discriminator")
 AVERAGED = (*MEANS, *NORMS)
 COUNTED = ("skipped_steps", "loss_spikes")
 POSITION = ("step", "tokens", "flops", "seconds")
-"""The position in the run of a line of metrics."""
+"""Fields with the position in the run of a line of metrics."""
 NON_FINITE = "not-finite"
-"""The alarm about skipped steps."""
+"""Name of the alarm about skipped steps."""
 SPEED = (*NORMS, "tokens_per_second", "flops_per_second", "mfu", "data_wait_share")
-"""Training metrics that evaluations repeat from the last line of training metrics."""
+"""Fields that lines of evaluations copy from the last line of training metrics."""
 
 
 class MetricSums:
     """Sums of training metrics since they were last logged, on the device.
 
-    A network that is not updated in a step adds nothing to its sums nor to the counts that divide them.
+    A network that is not updated in a step adds nothing to its sums or to the counts that divide them.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -46,7 +46,7 @@ class MetricSums:
         self.step = torch.zeros_like(self.sums)
         """The sums of the current step."""
         self.divisors = slice(size, 2 * size)
-        """Where the counts are that divide the sums before them."""
+        """Slice of the counts that divide the sums before them."""
         self.counted = slice(2 * size, 2 * size + len(COUNTED))
         self.histogram = slice(2 * size + len(COUNTED), None)
 
@@ -67,13 +67,13 @@ class MetricSums:
         updated: Tensor,
         spike: Tensor,
     ) -> None:
-        """Add the current step to the sums; of a skipped step only that it was skipped.
+        """Add the current step to the sums. Of a skipped step, only the counts of skips and spikes are added.
 
         Args:
             tokens: the objective's token counts over the global batch.
-            output: of one of the step's micro-batches.
+            output: output of one of the step's micro-batches; all have the same fields.
             norms: gradient norms by network.
-            updated: whether the step was taken, `()`.
+            updated: whether the weights were updated, `()`.
             spike: whether a loss was a spike, `()`.
         """
         divisors = self.step[self.divisors]
@@ -104,13 +104,13 @@ class MetricSums:
         self._keep_on_rank0(world)
 
     def _keep_on_rank0(self, world: World) -> None:
-        # On the other ranks they would be summed once more by the next reduction.
+        # On the other ranks, the next reduction would add them again.
         if not world.is_main:
             self.sums[: len(MEANS)] = 0
             self.sums[self.histogram] = 0
 
     def means(self) -> dict[str, float | None]:
-        """Means since the last log line, None where there is nothing to divide by. Synchronizes with the device."""
+        """Means since the last log line; None if the count is 0. Synchronizes with the device."""
         sums = self.sums.cpu().numpy()
         histogram = sums[self.histogram].reshape(2, HISTOGRAM_BINS)
         tokens = histogram.sum()
@@ -125,27 +125,27 @@ class MetricSums:
 class MetricsLogger:
     """Writes the metrics and alarms of a run.
 
-    What later lines depend on is restored from `metrics.jsonl` when a run resumes.
+    When a run resumes, the state that later lines depend on is restored from `metrics.jsonl`.
     """
 
     def __init__(self, folder: RunFolder, health: Health) -> None:
         self.folder = folder
         self.health = health
         self.tracker: Tracker | None = None
-        """With `--track`, on rank 0."""
+        """Set on rank 0 under `--track`."""
         self.speed: dict[str, float | None] = {}
         self.evaluated: dict[int, dict[str, float | None]] = {}
-        """The last evaluation, by its step."""
+        """The metrics of the last evaluation, under its step."""
         self.summed_from = 0
         """The step at which the current sums of training metrics start."""
 
     def log_training(self, position: dict[str, Any], metrics: dict[str, float | None]) -> None:
-        """Log training metrics since the last such line."""
+        """Log a line of training metrics."""
         self._log("train", position | metrics)
         self._take_training(position["step"], metrics)
 
     def log_evaluation(self, position: dict[str, Any], metrics: dict[str, float | None], steps_of_stage: int) -> None:
-        """Log an evaluation, so many steps after the start of its stage of the plan, and its alarms."""
+        """Log an evaluation and its alarms; `steps_of_stage` is the number of steps since the plan's stage began."""
         self._log("evaluation", position | metrics | self.speed)
         self.evaluated = {position["step"]: metrics}
         for alarm, message in self.health.check(steps_of_stage, metrics).items():
@@ -199,7 +199,7 @@ def metrics_line(metrics: Mapping[str, Any]) -> str:
 
 
 def summary_text(summary: dict[str, Any], folder: RunFolder, init_from: str | None) -> str:
-    """The metrics of a finished run, and what to do with it next."""
+    """The metrics of a finished run, and commands to use it."""
     path = str(folder.path)
     name, loss_of = ("generator", "generator_loss") if summary.get("generator_loss") is not None else ("LM", "lm_loss")
     sources = {key.partition("/")[2]: summary[key] for key in summary if key.startswith(f"{loss_of}/")}
@@ -213,7 +213,7 @@ def summary_text(summary: dict[str, Any], folder: RunFolder, init_from: str | No
             more += ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
         more += [remark] if remark else []
         if not rows and init_from is not None:
-            more += did_it_help(init_from, path).splitlines()
+            more += comparison_commands(init_from, path).splitlines()
     of_sources = "".join(f"{escape_control(line)}\n" for line in more)
     path = escape_control(path)
     return (

@@ -4,7 +4,7 @@
 the encoder layers by Muon (`elektron.muon`) and everything else, including embeddings and heads, by AdamW. Weight
 decay applies to matrices only, except those whose norm is kept constant.
 
-The sum of both losses is one loss with one gradient norm for clipping, as in the official code.
+Both losses are summed, and clipping uses the gradient norm of all parameters, as in the official code.
 
 Parameters may be sharded over the ranks (`distributed.py`), and gradients and moments with them. AdamW works on the
 shards, Muon gathers one matrix at a time. Norms are global.
@@ -32,7 +32,7 @@ STATE_OF: dict[type[torch.optim.Optimizer], tuple[str, ...]] = {
     torch.optim.AdamW: ("step", "exp_avg", "exp_avg_sq"),
     Muon: ("momentum_buffer",),
 }
-"""The state of a parameter that has had a gradient."""
+"""Keys of the optimizer's state of a parameter that has been updated."""
 
 
 class PairOptimizer:

@@ -49,7 +49,7 @@ class Plan:
         return 0
 
     def stage_fraction(self, fraction: float) -> float:
-        """How much of the current stage is done, from 0 to 1."""
+        """The fraction of the current stage that is done, from 0 to 1."""
         return fraction
 
     def trains_discriminator(self, stage: int) -> bool:
@@ -72,9 +72,9 @@ class Plan:
 class TwoStage(Plan):
     """The generator alone, then the discriminator against the frozen generator (paper, §3.2).
 
-    Between the stages the generator's weights are copied into the discriminator where shapes match;
-    without that the discriminator may keep predicting the majority class ("original"). Each stage has its own
-    warm-up and decay. The article calls them the teacher's and the student's stage.
+    Between the stages the generator's weights are copied into the discriminator where shapes match; otherwise the
+    discriminator may keep predicting the majority class ("original"). Each stage has its own warm-up and decay. The
+    article (docs/article.md) calls them the teacher's and the student's stage.
     """
 
     name: ClassVar[str] = "two_stage"

@@ -1,6 +1,6 @@
 """`elektron pretrain`: check everything that can be checked, lock the run's folder, and train.
 
-With `--nproc`, this process checks and then starts torchrun, whose processes come here again.
+With `--nproc`, this process runs the checks and then starts torchrun, whose processes call `pretrain` again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from elektron.allocator import keep_freed_memory
 from elektron.corpus.blocks import BlockStore
 from elektron.corpus.tokenizer import load_tokenizer
-from elektron.device import Device, same_bits
+from elektron.device import Device, deterministic_algorithms
 from elektron.errors import ElektronError
 from elektron.io.files import resolve_link
 from elektron.io.folders import folder_lock
@@ -25,7 +25,7 @@ from elektron.pretraining import checkpoint
 from elektron.pretraining.config import SUMMARY, PretrainConfig, resolve
 from elektron.pretraining.distributed import World, check_world_size, set_local_device
 from elektron.pretraining.initialization import initialize_embeddings, initialize_output_biases
-from elektron.pretraining.launching import Interruption, launch, launched, stop_with_the_launcher
+from elektron.pretraining.launching import Interruption, launch, launched, terminate_when_parent_dies
 from elektron.pretraining.run import RunFolder
 from elektron.pretraining.setup import open_blocks, pair_for, prepare_run, with_released_sizes
 from elektron.pretraining.train import Trainer
@@ -42,7 +42,7 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
         config: the settings of the run.
 
     Returns:
-        The content of `summary.json`: the metrics of the last evaluation, and what the run was and took.
+        The content of `summary.json`: the metrics of the last evaluation, and the settings and cost of the run.
 
     Raises:
         ElektronError: an impossible configuration, unusable blocks, the folder of another run, or
@@ -65,11 +65,11 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
         if not folder.finished:
             launch(config)
         return folder.read_json(SUMMARY)
-    stop_with_the_launcher()
+    terminate_when_parent_dies()
     set_local_device()
     on = Device.choose(config.precision)
     timeout = timedelta(seconds=config.collective_timeout)
-    with World(on.device, timeout) as world, same_bits(on.device), ExitStack() as held:
+    with World(on.device, timeout) as world, deterministic_algorithms(on.device), ExitStack() as held:
         if not world.is_main:
             logging.getLogger("elektron").setLevel(logging.ERROR)
         with world.propagate_rank0_error():
@@ -94,17 +94,20 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
             path, step = folder.path, trainer.progress.step
             tracker = Tracker(config.track, path / TRACKING, path.resolve().name, config, step)
             trainer.metrics_logger.tracker = held.enter_context(closing(tracker))
-        # Also after an error: no checkpoint is being written when another session resumes.
+        # Also after an error, close the writer, which waits for its checkpoint: another session may resume at once.
         with closing(trainer.writer), Interruption() as interruption:
             return trainer.train(interruption)
 
 
 def with_precision_of_run(on: Device, config: PretrainConfig, world: World) -> Device:
-    """The device with one precision for all ranks and sessions of the run, also where it is chosen by measuring."""
+    """The device with the precision that all ranks and all sessions of the run use.
+
+    If it is not configured, it is that of the run's checkpoints from the same kind of device, else rank 0's choice.
+    """
     is_bf16 = on.dtype == torch.bfloat16
     if config.precision is None:
         for path in checkpoint.checkpoints(config.out):
-            with suppress(ElektronError, ValueError):  # damage is reported when it is loaded
+            with suppress(ElektronError, ValueError):  # loading reports damage
                 kind, precision, _ = checkpoint.read_progress(path).device.rsplit(", ", 2)
                 if kind == on.kind:
                     is_bf16 = precision == "bfloat16"

@@ -1,6 +1,6 @@
 """Random numbers and data order as pure functions of (seed, step, global row).
 
-Nothing here has state: a resumed run, or one on another number of processes, draws the same numbers for the same rows.
+There is no state: a resumed run, or one on another number of processes, draws the same numbers for the same rows.
 Numbers come from Philox, a counter-based generator (Salmon et al. 2011). The order of an epoch is a keyed permutation
 (a Feistel network with cycle walking), so that no array of the corpus' size is needed.
 """
@@ -20,7 +20,7 @@ FEISTEL_ROUNDS = 6
 def row_uniforms(
     seed: int, step: int, first_row: int, rows: int, draws: int, stream: Literal["training", "evaluation"] = "training"
 ) -> NDArray[np.float64]:
-    """`(rows, draws)` uniform numbers in [0, 1) of rows `first_row`… of the step's global batch."""
+    """Uniform numbers `(rows, draws)` in [0, 1) for `rows` rows of the step's global batch from `first_row` on."""
     counters = -(-draws // DRAWS_IN_A_COUNTER)
     philox = np.random.Philox(key=[seed, step], counter=[0, 0, 0, STREAMS[stream]])
     philox.advance(first_row * counters)
@@ -63,7 +63,7 @@ def permute(indices: NDArray[np.uint64], size: int, key: int) -> NDArray[np.uint
 
 
 def rows_from(first: int, count: int, total_rows: int, seed: int) -> NDArray[np.int64]:
-    """The rows of the store at places `first` to `first + count - 1` of the data order: each row once an epoch."""
+    """The row numbers at positions `first` to `first + count - 1` of the data order: each row once per epoch."""
     order = np.arange(first, first + count, dtype=np.uint64)
     epochs, offsets = np.divmod(order, np.uint64(total_rows))
     rows = np.empty(count, np.int64)

@@ -1,4 +1,4 @@
-"""Recovery: checkpoints and resuming, loss spikes, and rolling back where a run has diverged.
+"""Recovery: checkpoints and resuming, loss spikes, and rolling back runs that have diverged.
 
 A step is a spike if the loss of a network that is trained in it is more than `SIGMAS` standard deviations above the
 mean of the last `WINDOW` losses of steps that updated the network. Steps with non-finite gradients, and spikes under
@@ -35,20 +35,21 @@ log = logging.getLogger(__name__)
 
 SIGMAS = 6.0
 WINDOW = 100
-# So many spikes in a row are a new level of the loss, as after a change of the data: more than one bad batch
-# causes, and half of what rolls a run back.
-NEW_LEVEL = 5
+# This many spikes in a row are treated as a new level of the loss, as after a change of the data: it is more than one
+# bad batch causes, and half of the number of skipped steps after which a run rolls back.
+MAX_CONSECUTIVE_SPIKES = 5
 NETWORKS = 2
 MAX_SKIPPED_STEPS = 10
 """After more skipped steps than this, with some in every line of training metrics, the run rolls back."""
 MAX_ROLLBACKS = 2
-"""In a row: the count starts again once a checkpoint beyond the last of them has been written."""
+"""Maximum number of consecutive rollbacks; a checkpoint after the step of the last rollback restarts the count."""
 
 
 def has_diverged(progress: Progress, complete: bool) -> bool:
-    """Whether too many steps have been skipped, in every line of metrics since the first of them.
+    """Whether more than MAX_SKIPPED_STEPS steps were skipped, with some in every line of metrics since the first.
 
-    At the end of the run: or all steps since the run, its stage or the last rollback began.
+    If the run is `complete`, also whether all steps since the start of the run, of its stage, or since the last
+    rollback were skipped.
     """
     began = max(progress.stage_step, *(step for step, _ in progress.skipped_rows), 0)
     never_updated = complete and progress.skipped >= progress.step - began
@@ -56,7 +57,7 @@ def has_diverged(progress: Progress, complete: bool) -> bool:
 
 
 class LossSpikes:
-    """The last losses of generator and discriminator."""
+    """Detects loss spikes of generator and discriminator from their last losses."""
 
     def __init__(self, device: torch.device) -> None:
         self.losses = torch.zeros(NETWORKS, WINDOW, dtype=torch.float64, device=device)
@@ -64,9 +65,9 @@ class LossSpikes:
         self.in_a_row = torch.zeros(NETWORKS, dtype=torch.int64, device=device)
 
     def detect(self, losses: Tensor, trained: Tensor) -> Tensor:
-        """Which of the `losses` `(2,)` are spikes, among those that were `trained` `(2,)`.
+        """Which of the `losses` `(2,)` are spikes, among those of networks that were `trained` `(2,)`.
 
-        There are none before the window is filled. A non-finite loss is none.
+        A loss is no spike if it is non-finite or if the window is not full yet.
         """
         mean = self.losses.mean(1)
         limit = mean + SIGMAS * self.losses.std(1, correction=0)
@@ -76,20 +77,20 @@ class LossSpikes:
     def add(self, losses: Tensor, trained: Tensor, updated: Tensor, spikes: Tensor) -> None:
         """Add the losses of a step to the window, if it has `updated` the weights, `()`.
 
-        Where a network's `spikes` `(2,)` continue, its window is cleared. Steps that do not train a network neither
-        end nor continue its spikes.
+        MAX_CONSECUTIVE_SPIKES `spikes` `(2,)` of a network in a row clear its window. Steps that do not train a
+        network neither interrupt nor continue the sequence.
         """
         taken = trained & updated & torch.isfinite(losses)
         here = torch.arange(WINDOW, device=losses.device) == (self.counts % WINDOW)[:, None]
         self.losses = torch.where(here & taken[:, None], losses[:, None], self.losses)
         self.counts += taken
         self.in_a_row = torch.where(trained, (self.in_a_row + 1) * spikes, self.in_a_row)
-        lasting = self.in_a_row >= NEW_LEVEL
+        lasting = self.in_a_row >= MAX_CONSECUTIVE_SPIKES
         self.counts.masked_fill_(lasting, 0)
         self.in_a_row.masked_fill_(lasting, 0)
 
     def reset(self) -> None:
-        """Clear the window, where later losses are not comparable."""
+        """Clear the window, since later losses will not be comparable with it."""
         self.counts.zero_()
         self.in_a_row.zero_()
 
@@ -105,7 +106,7 @@ class LossSpikes:
 
 
 class RecoverableRun:
-    """The state of a run that checkpoints have, and what is done with them."""
+    """Base class of `Trainer`: the state that checkpoints contain, saving, loading, resuming and rolling back."""
 
     compiled: bool
     metrics_logger: MetricsLogger
@@ -138,7 +139,7 @@ class RecoverableRun:
         self.progress = Progress()
 
     def device_state(self) -> dict[str, Tensor]:
-        """What a checkpoint has besides weights and optimizers: metric sums and recent losses."""
+        """The tensors of a checkpoint besides weights and optimizer state: metric sums and recent losses."""
         return {"metrics": self.metric_sums.sums, "losses": self.spikes.state()}
 
     def save(self, last: bool = False) -> None:
@@ -187,7 +188,7 @@ class RecoverableRun:
         path = self.newest_checkpoint()
         if path is not None:
             self.load(path)
-        # What decides the bits of a result.
+        # Results are only bit-identical if these are the same.
         device = f"{self.on.kind}, {self.on.precision}, {'compiled' if self.compiled else 'eager'}"
         self.progress.device, previous_device = device, self.progress.device
         if self.progress.settings != self.settings:
@@ -209,7 +210,7 @@ class RecoverableRun:
         """Return to the newest checkpoint, and skip the rows that came after it.
 
         Raises:
-            ElektronError: there is no checkpoint, or this has not helped before.
+            ElektronError: there is no checkpoint, or MAX_ROLLBACKS rollbacks in a row have not helped.
         """
         diverged, path = self.progress, self.newest_checkpoint()
         or_spikes = " or their losses spikes" if self.config.optimizer.skip_spikes else ""

@@ -1,8 +1,8 @@
-"""The folder of a run: its identity, its files, and what may change when it is resumed.
+"""The folder of a run: its identity, its files, and which settings may change when it is resumed.
 
-The folder states the resolved configuration and the fingerprint of the blocks. A command with the same ones resumes
-the run. A changed setting makes another run, which is refused unless `--resume.allow` names the setting. Never allowed
-are other networks, another optimizer, tokenizer or plan, or other rows in the steps that were taken.
+The folder contains the resolved configuration and the fingerprint of the blocks. A command with the same configuration
+and blocks resumes the run. A changed setting raises an error unless `--resume.allow` names it. The networks, the
+optimizer, the tokenizer, the plan, and the rows of the steps that were taken can never change.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ log = logging.getLogger(__name__)
 
 BLOCKS = "data"
 """The name by which `--resume.allow` allows other blocks."""
-NOT_THE_RUN = (
+SETTINGS_OUTSIDE_IDENTITY = (
     *("data", "out", "log_every", "nproc", "parallel", "collective_timeout", "resume", "allow_unknown", "track"),
 )
-"""Settings that do not make another run: places, logging, and the processes that train."""
+"""Settings that are not part of a run's identity: folders, logging, parallelism and resuming."""
 FIXED = (
     *("family", "network", "objective", "plan", "plan_options", "sharing", "seed"),
     *("init_from", "generator", "replace_tokenizer", "optimizer.name", "optimizer.bias_correction"),
@@ -52,7 +52,7 @@ class RunFolder:
         """Create the folder, or check that it belongs to the same run.
 
         Raises:
-            ElektronError: the folder holds something else, or cannot be written.
+            ElektronError: the folder contains something else, or cannot be written.
         """
         folder = cls(config.out, writes)
         earlier, changed = folder.compare(config, store)
@@ -65,7 +65,7 @@ class RunFolder:
                     log.warning("%s resumes with other settings: %s", folder.path, changed)
                     (folder.path / SUMMARY).unlink(missing_ok=True)
                 folder.write_json(CORPUS, corpus_summary(store))
-                # The settings last: if this is killed before, the same command finds the change again.
+                # Write the settings last: if the process is killed before, the same command finds the change again.
                 save_yaml(config, folder.path / CONFIG)
             except OSError as error:
                 what = f"{folder.path} cannot be written ({error.strerror})"
@@ -73,10 +73,10 @@ class RunFolder:
         return folder
 
     def compare(self, config: PretrainConfig, store: BlockStore) -> tuple[PretrainConfig | None, str]:
-        """The settings that the run was started with, None if it is new, and how they differ; writes nothing.
+        """The settings of the run in the folder (None if it is new), and a text on how they differ; writes nothing.
 
         Raises:
-            ElektronError: the folder holds something else.
+            ElektronError: the folder contains another run or something else.
         """
         if self.is_new():
             return None, ""
@@ -88,7 +88,7 @@ class RunFolder:
             changed.append(BLOCKS)
         if changed and self.finished and not self.has_steps_left(config, store):
             raise ElektronError(
-                f"{self.path} is finished, and {' and '.join(changed)} cannot change what it was: "
+                f"{self.path} is finished, and {' and '.join(changed)} cannot be changed: "
                 "make it longer, or choose another --out"
             )
         return earlier, described(changed, earlier, config)
@@ -97,7 +97,7 @@ class RunFolder:
         """Whether the run was started with other blocks, and may resume with these.
 
         Raises:
-            ElektronError: it may not.
+            ElektronError: it may not resume with these blocks.
         """
         corpus, manifest = self.read_json(CORPUS), store.manifest
         if corpus.get("fingerprint") == store.fingerprint:
@@ -122,7 +122,7 @@ class RunFolder:
         return bool(saved) and length.fraction_done(read_progress(saved[-1])) < 1
 
     def is_new(self) -> bool:
-        """Whether there is nothing but what a run leaves that was killed while it created its folder."""
+        """Whether the folder does not exist, or contains only files of a run that was killed while it created it."""
         if not self.path.exists():
             return True
         first = {LOCK_FILE, LOST_AND_FOUND, CORPUS, IDENTITY}
@@ -198,9 +198,11 @@ def load_settings(out: Path) -> PretrainConfig:
 
 
 def identity_of(config: PretrainConfig, store: BlockStore) -> str:
-    """A checksum of a run's settings and blocks. Runs started with the same identity have the same bits."""
+    """A checksum of settings and blocks; runs with the same one, on equal devices and processes, are bit-identical."""
     settings = {
-        name: value for name, value in to_flat_dict(config).items() if name.partition(".")[0] not in NOT_THE_RUN
+        name: value
+        for name, value in to_flat_dict(config).items()
+        if name.partition(".")[0] not in SETTINGS_OUTSIDE_IDENTITY
     }
     return text_sha256(json.dumps([settings, store.fingerprint], default=str))
 
@@ -215,7 +217,7 @@ def as_line(text: str) -> dict[str, Any] | None:
 
 
 def corpus_summary(store: BlockStore) -> dict[str, Any]:
-    """What the report shows of the blocks."""
+    """The content of `corpus.json`: properties of the blocks, for the report and for checks when a run resumes."""
     manifest, splits = store.manifest, store.manifest.splits
     rows = sum(split.rows for split in splits.values())
     tokens = sum(split.tokens for split in splits.values())
@@ -235,23 +237,24 @@ def corpus_summary(store: BlockStore) -> dict[str, Any]:
 
 
 def allowed_changes(earlier: PretrainConfig, config: PretrainConfig) -> list[str]:
-    """The settings in which a run and a command differ, all of them allowed.
+    """The settings in which a run and a command differ, all of which may differ.
 
     Raises:
-        ElektronError: one is not allowed, or cannot be.
+        ElektronError: a setting differs without being allowed, or is allowed although it can never change.
     """
     settings = (earlier, config)
     before, now = (next((name for name in LENGTHS if getattr(s, name) is not None), "nothing") for s in settings)
     if before != now:
         raise ElektronError(
-            f"{config.out} holds a run whose length is given in {before}, not in {now}: give it so, or another --out"
+            f"{config.out} contains a run whose length is given in {before}, not in {now}: give it in {before}, or "
+            "choose another --out"
         )
     allowed = [name.replace("-", "_") for name in config.resume.allow]
     for name in allowed:
         if reason := why_fixed(name, config):
             what = f"--resume.allow {name}: it cannot change during a run ({reason})"
             raise ElektronError(f"{what}: choose another --out")
-    changed = differences(earlier, config, NOT_THE_RUN)
+    changed = differences(earlier, config, SETTINGS_OUTSIDE_IDENTITY)
     if refused := [name for name in changed if name not in allowed]:
         fixed = any(why_fixed(name, config) for name in changed)
         way = "" if fixed else f", or resume it with the change by --resume.allow {' '.join(refused)}"
@@ -262,7 +265,7 @@ def allowed_changes(earlier: PretrainConfig, config: PretrainConfig) -> list[str
 
 
 def described(names: list[str], earlier: PretrainConfig, config: PretrainConfig) -> str:
-    """The values of settings in the run and in the command."""
+    """A text with the values of settings in the run and in the command."""
     before, now = to_flat_dict(earlier), to_flat_dict(config)
     return ", ".join(f"{n} {format_value(before[n])} there, {format_value(now[n])} here" for n in names)
 
@@ -271,11 +274,11 @@ def why_fixed(name: str, config: PretrainConfig) -> str | None:
     """Why a setting cannot change within a run; None if it can."""
     group = name.partition(".")[0]
     if group in ("batch_size", "curriculum"):
-        return "the rows that its steps have taken are counted by it"
+        return "it determines which rows the finished steps have used"
     if name in LENGTHS and config.plan == "two_stage":
         return "the stages of its plan would move"
     if name in LENGTHS and (config.curriculum.first_length or config.curriculum.first_batch_size):
-        return "the stages of its curriculum would move, and those behind it with them"
+        return "another length would shift the stages of the curriculum"
     if (group in FIXED or name in FIXED) and name not in CHANGEABLE:
         return "it would be another run"
     return None

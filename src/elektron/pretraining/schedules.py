@@ -41,15 +41,15 @@ class Progress:
     """Start of the learning-rate schedule, in the unit of the run's length: 0, or the end of the run before it was
     made longer."""
     skipped: int = 0
-    """Steps skipped for non-finite gradients since the last line of metrics without any."""
+    """Skipped steps since the last line of metrics without any."""
     rollbacks: list[int] = field(default_factory=list)
-    """The steps at which the run rolled back, until a checkpoint beyond them."""
+    """The steps at which the run rolled back; emptied once a checkpoint beyond them is written."""
     skipped_rows: list[tuple[int, int]] = field(default_factory=list)
-    """`(step, rows)`: from this step on, so many more rows of the data order are skipped."""
+    """`(step, rows)`: from this step on, this number of further rows of the data order is skipped."""
     settings: str = ""
     """Identity of the settings and blocks under which the recent losses were computed."""
     device: str = ""
-    """Processor, precision and execution mode, which decide the bits of the results."""
+    """Processor, precision and execution mode; results are only bit-identical if these are the same."""
 
     def __post_init__(self) -> None:
         """Raise ValueError for values that only a damaged file has."""
@@ -104,7 +104,7 @@ class RunLength:
 
 
 def effective_warmup(warmup: float, steps: int | None) -> float:
-    """The configured warm-up, shortened if `steps`, the length of a schedule where it is known, would end inside it."""
+    """The configured warm-up, shortened if a schedule of `steps` steps (None: unknown) would end before it does."""
     return warmup if steps is None or warmup < 1 or warmup < steps else SHORTENED_WARMUP
 
 
@@ -130,7 +130,7 @@ class Shape:
     store_rows: int
     """Rows of the blocks."""
     parts: int
-    """Rows that each of them is split into."""
+    """Rows that each row of the blocks is split into."""
     length: int
     """Tokens in a row."""
 

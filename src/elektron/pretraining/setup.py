@@ -1,7 +1,7 @@
-"""What a run starts from: its blocks, and the networks that fit them.
+"""Set up a run: open its blocks, check the settings against them, and build or load the networks.
 
-The networks are new, of the configured sizes, or continue from a released encoder (`models/released.py`), whose family
-and sizes the run then has.
+New networks have the configured sizes. With `init_from`, the run takes the family and sizes of the released encoder
+(`models/released.py`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from elektron.corpus.blocks import BlockStore
 from elektron.corpus.manifest import SPLITS, Manifest
 from elektron.corpus.tokenizer import fingerprint, load_tokenizer
-from elektron.corpus.unknown import GO_ON, TOO_MUCH
+from elektron.corpus.unknown import ALLOW_ADVICE, MAX_FRACTION
 from elektron.errors import ElektronError
 from elektron.hub import load_configuration
 from elektron.models.adaptation import VocabularyChange
@@ -63,7 +63,7 @@ def with_released_sizes(config: PretrainConfig) -> PretrainConfig:
         if value is None or own is None:
             continue
         if field.name == "max_position_embeddings" and value > own:
-            sizes[field.name] = value  # more positions can be had
+            sizes[field.name] = value  # positions can be added
         elif value != own:
             option = f"--network.{field.name.replace('_', '-')}"
             raise ElektronError(f"{option} {value:g} cannot apply: {config.init_from} has {own:g}: leave it out")
@@ -72,20 +72,22 @@ def with_released_sizes(config: PretrainConfig) -> PretrainConfig:
 
 
 def generator_source(config: PretrainConfig) -> tuple[str | None, str | None]:
-    """Where the generator of a run with `init_from` comes from, and the name of a released one.
+    """The source of the generator of a run with `init_from` (`released`, `same`, `small`), and a released one's name.
+
+    Both are None without `init_from` or without a generator.
 
     Raises:
-        ElektronError: a released one is chosen and there is none, or another although one is named.
+        ElektronError: `released` is chosen but no generator is named, or `same` or `small` although one is.
     """
     if config.init_from is None or not OBJECTIVES[config.objective].generates:
         return None, None
     _, name = split_init_from(config.init_from)
     if config.generator == "released" and name is None:
         raise ElektronError(
-            f"--generator released: {config.init_from} has no generator beside it: name one, or choose same or small"
+            f"--generator released: {config.init_from} has no generator: name one, or choose same or small"
         )
     if config.generator in ("same", "small") and "," in config.init_from:
-        raise ElektronError(f"--generator {config.generator} and a generator in --init-from exclude one another")
+        raise ElektronError(f"--generator {config.generator} and a generator in --init-from cannot be used together")
     without = "same" if config.plan == "frozen_generator" else "small"
     source = config.generator or ("released" if name is not None else without)
     return source, name if source == "released" else None
@@ -100,39 +102,39 @@ def open_blocks(config: PretrainConfig) -> BlockStore:
         # Once on each host; other ranks check what they read when they first read it.
         store.verify()
     check_rows(config, store)
-    if store.manifest.unknown > TOO_MUCH and not config.allow_unknown:
+    if store.manifest.unknown > MAX_FRACTION and not config.allow_unknown:
         raise ElektronError(
             f"{config.data}: {store.manifest.unknown:.1%} of the characters of its text became [UNK]: prepare it "
-            f"with another tokenizer (`elektron inspect --tokenizer` says why); {GO_ON}"
+            f"with another tokenizer (`elektron inspect --tokenizer` says why); {ALLOW_ADVICE}"
         )
     return store
 
 
 def check_rows(config: PretrainConfig, store: BlockStore) -> None:
-    """Refuse blocks without training or validation rows, or whose rows the curriculum cannot split."""
+    """Raise ElektronError if blocks lack training or validation rows, or if the curriculum cannot split their rows."""
     for split in SPLITS:
         if not len(store.rows(split)):
             raise ElektronError(f"{config.data} has no {split} rows: prepare more documents, or another --validation")
     if store.manifest.packing == "dense" and config.family == "electra":
         log.info(
-            "the blocks are packed densely, not as the paper packs: several texts a row, each under its own attention"
+            "the blocks have dense packing, unlike the paper: a row holds several texts, each with its own attention"
         )
     if store.manifest.packing != "dense" and config.curriculum.first_length is not None:
         raise ElektronError(
-            "--curriculum.first-length cuts rows, and pairs packed as in the paper belong together: use --packing dense"
+            "--curriculum.first-length splits rows, which separates the pairs of --packing paper: use --packing dense"
         )
 
 
 def prepare_run(
     config: PretrainConfig, manifest: Manifest, tokenizer: PreTrainedTokenizerBase | None
 ) -> tuple[Curriculum, Plan, WordFinder | None]:
-    """The curriculum, the plan and the word finder of a run, after all checks that need no networks.
+    """Run all checks that need no networks, and make the curriculum, the plan and the word finder of a run.
 
-    Without a tokenizer, for blocks that do not exist yet, whatever depends on it is skipped.
+    Without a tokenizer (for blocks that do not exist yet), everything that depends on it is skipped.
 
     Raises:
-        ElektronError: sizes that no network can have, rows that do not fit, released networks with
-            another tokenizer, a plan without steps for it, no such segmenter.
+        ElektronError: sizes are invalid, rows are longer than the networks' positions, a released network has another
+            tokenizer, the run is too short for its plan, or there is no such segmenter.
     """
     sizes, generator_sizes = configured_sizes(config.network)
     check_sizes(DISCRIMINATOR, sizes)
@@ -256,7 +258,7 @@ def configured_sizes(network: NetworkConfig) -> tuple[Sizes, Sizes]:
 def check_same_tokenizer(
     config: PretrainConfig, name: str, tokenizer: PreTrainedTokenizerBase, vocab_size: int
 ) -> None:
-    """Refuse a released network for blocks of another tokenizer, whose ids mean other tokens."""
+    """Raise ElektronError if a released network has another tokenizer than the blocks, or too few embeddings."""
     released = load_tokenizer(name)
     if fingerprint(released) != fingerprint(tokenizer):
         other = ", or add --replace-tokenizer true" if config.init_from is not None else ""

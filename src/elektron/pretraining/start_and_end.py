@@ -1,4 +1,4 @@
-"""What a run that continues a released encoder has learned and forgotten: held-out metrics at its start and end."""
+"""Compares the held-out metrics at the start and at the end of a run that continues a released encoder."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def start_and_end(
     """The held-out metrics of a run with `init_from` at its start and at its end, by source too.
 
     Args:
-        evaluations: the lines of evaluations.
+        evaluations: the evaluation lines of `metrics.jsonl`.
         end: the metrics at the end.
 
     Returns:
-        A table with its head, empty if no metric can be compared, and a remark on those that cannot, empty if all can;
-        None if the start was not evaluated.
+        A table whose first row is its header, empty if no metric can be compared, and a remark on the metrics that
+        cannot be compared, empty if all can. None if the start was not evaluated.
     """
     start = next((line for line in evaluations if line.get("step") == 0), None)
     if start is None:
@@ -54,8 +54,8 @@ def start_and_end(
     return table, remark if new and untrained else ""
 
 
-def did_it_help(init_from: str, run: str) -> str:
-    """The commands that fine-tune the released encoder of a run's `init_from`, and the one that the run has made."""
+def comparison_commands(init_from: str, run: str) -> str:
+    """The commands that fine-tune the released encoder and the run's discriminator, to compare them."""
     models = {"before": init_from.partition(",")[0], "after": f"{run}/discriminator"}
     return "\n".join(
         f"elektron finetune TASK --model {shlex.quote(model)} --train FILE --test FILE --seeds 3 --out {out}"

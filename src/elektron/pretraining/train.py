@@ -79,13 +79,13 @@ class Trainer(RecoverableRun):
             self.warmup = self.fitting_warmup(steps - int(self.progress.schedule_from))
 
     def fitting_warmup(self, steps: int | None) -> float:
-        """The configured warm-up, or a shorter one where it is longer than a stage of a schedule of so many steps."""
+        """The configured warm-up, shortened if it does not fit into the shortest stage of `steps` steps."""
         configured = self.config.optimizer.warmup
         shortest = None if steps is None else int(steps * self.plan.shortest_stage)
         warmup = effective_warmup(configured, shortest)
         if warmup != configured:
             log.warning(
-                f"a warm-up of {configured:g} steps does not fit into {shortest}: {warmup:.0%} of the schedule are used"
+                f"a warm-up of {configured:g} steps does not fit into {shortest} steps: it takes {warmup:.0%} of them"
             )
         return warmup
 
@@ -200,7 +200,7 @@ class Trainer(RecoverableRun):
         return self.world.broadcast_scalar(fraction) if self.run_length.unit == "seconds" else fraction
 
     def scheduled_factor(self, fraction: float) -> float:
-        """The factor on the peak learning rates; each stage of a plan has a schedule of its own."""
+        """The factor on the peak learning rates. Starts a new stage of the plan when it is due."""
         stage, progress = self.plan.stage(fraction), self.progress
         if stage != progress.stage:
             self.plan.start_stage(stage, self.pair)
@@ -222,7 +222,7 @@ class Trainer(RecoverableRun):
         return self.objective.step_flops(self.pair, roles, shape.rows, shape.length, masked)
 
     def flops_of_run(self) -> float:
-        """FLOPs of the whole run, as far as its length determines them; an upper bound under plans that alternate."""
+        """FLOPs of the whole run if each step trained both networks; 0 if its length does not determine them."""
         if self.config.flops is not None:
             return self.config.flops
         return (self.run_length.steps or 0) * self.step_flops(UpdateRoles(), sys.maxsize)
@@ -267,9 +267,9 @@ class Trainer(RecoverableRun):
         self.progress.skipped = self.progress.skipped + skipped if skipped else 0
 
     def log_evaluation(self) -> dict[str, float | None]:
-        """Evaluate on the held-out rows, and log it."""
+        """Evaluate on the held-out rows, and log the metrics."""
         with_discriminator = self.plan.trains_discriminator(self.progress.stage)
-        # Not worth compiling again: without gradients, and with other rows at the end.
+        # Eager: evaluation, without gradients and with a smaller last batch, would need its own compilation.
         with self.on.autocast(), torch.compiler.set_stance("force_eager"):
             metrics = evaluate(self.pair, self.batches, self.objective, with_discriminator)
         reshard(self.pair)
@@ -296,7 +296,7 @@ class Trainer(RecoverableRun):
     def finish(self) -> dict[str, Any]:
         """Evaluate, save, export both networks, and write the summary, which marks the run as finished."""
         metrics = self.metrics_logger.evaluated.get(self.progress.step) or self.log_evaluation()
-        # If the run is made longer, another schedule starts here.
+        # If the run is made longer later, its new schedule starts here.
         self.progress.schedule_from = self.run_length.done(self.progress)
         self.progress.stage_step = self.progress.step
         self.save(last=True)

@@ -1,9 +1,9 @@
 """The recipes that come with Elektron, and how a recipe is merged with a caller's own settings.
 
-A recipe is a YAML file of `PretrainConfig`; what the caller sets takes precedence. The length of a run is one
-of steps, tokens, minutes and flops, so giving one removes the recipe's. With another family the recipe's sizes
-are kept, but neither the settings that it tuned for its own family (`FAMILY_FIELDS`), nor the generator's
-width where the other family makes generators shallower.
+A recipe is a YAML file of `PretrainConfig`; the caller's settings take precedence. The length of a run is set by one of
+steps, tokens, minutes and flops, so a length from the caller replaces the recipe's. If the caller sets another family,
+the recipe's sizes are kept, but the settings that are tuned for its own family (`FAMILY_FIELDS`) are dropped. So are
+the sizes of the generator if one of the two families has a narrower generator and the other a shallower one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ DEFAULT_RECIPE = "elektron-small"
 CONTINUE_RECIPE = "continue"
 """Recipe of a run with `init_from` that names none."""
 
-# Families differ in how a generator is made smaller.
+# Sizes of the generator, which some families make narrower and others shallower than the discriminator.
 _GENERATOR_FIELDS = (
     "network.embedding_size",
     "network.generator_width",
@@ -58,14 +58,16 @@ def with_recipe(
     recipe: str | Path | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> Config:
-    """As `pretrain_config`, for any configuration that has the settings of a pre-training."""
+    """Like `pretrain_config`, for any configuration that has the settings of a pre-training."""
     own = validate(config_class, overrides or {})
     path = recipe_path(default_recipe(own) if recipe is None else recipe)
     base = validate(PretrainConfig, read_yaml(path), label=lambda name: f"{path}: {name}")
     for values, where in ((base, f"{path}: "), (own, "")):
         given = [length for length in LENGTHS if values.get(length) is not None]
         if len(given) > 1:
-            raise ElektronError(f"{where}{' and '.join(given)} exclude one another: give one of {', '.join(LENGTHS)}")
+            raise ElektronError(
+                f"{where}{' and '.join(given)} cannot be used together: give one of {', '.join(LENGTHS)}"
+            )
     dropped: set[str] = set()
     if own.get("init_from") is not None:
         # The sizes are the checkpoint's; those that the caller sets are compared with it.
@@ -73,7 +75,7 @@ def with_recipe(
     if any(own.get(length) is not None for length in LENGTHS):
         dropped.update(LENGTHS)
     family = own.get("family", base.get("family", PretrainConfig.family))
-    # A recipe for continuing is for every family.
+    # A recipe for continued pre-training fits every family.
     base_family = base.get("family", family if own.get("init_from") or base.get("init_from") else PretrainConfig.family)
     if family != base_family:
         dropped.update(FAMILY_FIELDS)

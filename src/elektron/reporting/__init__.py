@@ -1,1 +1,1 @@
-"""What a run has shown, for people: `runs` reads its folder, `report` draws it as a page."""
+"""Reports on pre-training runs, fine-tuned models and comparisons, as HTML pages, Markdown tables and model cards."""

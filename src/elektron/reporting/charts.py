@@ -1,6 +1,6 @@
-"""All charts, drawn with matplotlib: inline SVG for the pages.
+"""The charts of all reports, drawn with matplotlib as inline SVG.
 
-Names of runs are not drawn into the SVG: the page has the legend and escapes them.
+Names of runs are not drawn into the SVG; they are in the legend of the page, which escapes them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MARKERS = [
     ("o", "●"), ("s", "■"), ("^", "▲"), ("D", "◆"), ("v", "▼"), ("P", "✚"), ("X", "✖"), ("*", "★"),
 ]  # fmt: skip
 
-# Width and height in CSS pixels; both are shown at about this size, so that their text is of one size.
+# Width and height in CSS pixels. Charts are shown at about this size, so that their text has the same size.
 LARGE, SMALL, SQUARE = (440, 265), (340, 180), (360, 340)
 FONT_SIZE = 11.5
 MARGINS = {"left": 46, "right": 14, "top": 10, "bottom": 36}
@@ -79,11 +79,11 @@ class Ticks(Formatter):
         self._format = format_number
 
     def __call__(self, value: float, pos: int | None = None) -> str:
-        """One tick."""
+        """Format one tick."""
         return self._format(value)
 
     def format_ticks(self, values: Sequence[float]) -> list[str]:
-        """All ticks."""
+        """Format all ticks of an axis."""
         texts = [self._format(value) for value in values]
         shown = [text for text in texts if text]
         if len(set(shown)) < len(shown):
@@ -105,7 +105,7 @@ def line_chart(
     dashed_label: str = "",
     integer_x: bool = False,
 ) -> Figure:
-    """Curves and marks.
+    """Draw a chart of curves and marks.
 
     Args:
         drawn: the curves and marks.
@@ -115,8 +115,8 @@ def line_chart(
         size: width and height in pixels.
         log_x: whether the x axis is logarithmic; a linear one begins at 0.
         y_from_zero: whether the y axis begins at 0.
-        dashed: curves of what the others are compared with.
-        dashed_label: what these are.
+        dashed: reference curves.
+        dashed_label: label of the reference curves.
         integer_x: whether the x axis has ticks at integers only.
     """
     figure, axes = _new_axes(size, 62 if log_x else 52 if format_y is not tick else MARGINS["left"])
@@ -154,7 +154,7 @@ def line_end(points: Sequence[Point], run: Style) -> Line:
 
 
 def round_numbers(low: float, high: float) -> list[float]:
-    """One to five of 1, 2 and 5 times a power of ten between two numbers that differ by a factor above 2.5."""
+    """Up to five numbers 1, 2 or 5 × 10ⁿ in a range; at least one if its ends differ by a factor above 2.5."""
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     found = [m * 10.0**e for e in exponents for m in (1, 2, 5) if low <= m * 10.0**e <= high]
     return found[:: math.ceil(len(found) / 5)]
@@ -170,7 +170,7 @@ class Dots:
 
 
 def dot_plot(rows: Sequence[Dots], x_label: str, format_number: FormatNumber) -> Figure:
-    """The same metric of several sides or models, the first at the top."""
+    """Draw a metric of several sides or models, one row each, the first at the top."""
     labels = [row.label for row in rows]
     labelled = any(labels)
     figure, axes = _new_axes((LARGE[0], 45 + 40 * len(rows)), left=32 + 6 * max(map(len, labels), default=0))
@@ -192,7 +192,7 @@ def dot_plot(rows: Sequence[Dots], x_label: str, format_number: FormatNumber) ->
 
 
 def dots_of_seeds(sides: Mapping[str, Spread], metric: MetricFormat, split: str, name: str) -> Markup:
-    """A metric of one or several sides, a dot a seed, for a page."""
+    """Draw a metric of one or several sides as inline SVG, with one dot per seed."""
     rows = [Dots(spread.values, label=side) for side, spread in sides.items()]
     label = f"{metric.title_in_chart} on {split}"
     title = f"{label} of every seed, {' and '.join(sides)}"
@@ -200,7 +200,7 @@ def dots_of_seeds(sides: Mapping[str, Spread], metric: MetricFormat, split: str,
 
 
 def scatter(points: Sequence[Point]) -> Figure:
-    """Predicted against true numbers, and the line on which predictions are right."""
+    """Draw predicted against true numbers, and the line on which predictions are right."""
     figure, axes = _new_axes(SQUARE, left=52)
     truth, predicted = map(list, zip(*points, strict=True))
     ends = [min(truth + predicted), max(truth + predicted)]
@@ -218,7 +218,7 @@ def inline_svg(figure: Figure, name: str, title: str) -> Markup:
 
     Args:
         figure: the drawing.
-        name: begins its ids, so that several drawings can share a page.
+        name: prefix of its element ids, so that several drawings can be on one page.
         title: for screen readers.
     """
     file = io.StringIO()
@@ -238,7 +238,7 @@ def inline_svg(figure: Figure, name: str, title: str) -> Markup:
 
 
 def _adapt_to_page(element: ET.Element, name: str) -> None:
-    """No name spaces, unique ids, CSS variables as colors, and no font of its own."""
+    """Remove XML namespaces and fonts, make ids unique, and replace colors by CSS variables."""
     element.tag = element.tag.rpartition("}")[2]
     attributes = {key.rpartition("}")[2]: value for key, value in element.attrib.items()}
     if element.tag == "g":

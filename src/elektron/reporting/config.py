@@ -10,9 +10,9 @@ from elektron.configuration import Positional, ValidatedConfig
 
 @dataclass
 class ReportConfig(ValidatedConfig):
-    """Show runs, or fine-tuned models, in one HTML file that needs nothing else."""
+    """Write a self-contained HTML report on pre-training runs, or on fine-tuned models."""
 
     runs: Positional[list[Path]]
-    """Folders that `elektron pretrain` wrote, or `elektron finetune`; several are compared."""
+    """Folders written by `elektron pretrain`, or by `elektron finetune`; several are compared."""
     out: Path | None = None
-    """HTML file to write (default: report.html in the folder; of several, comparison.html in the current directory)."""
+    """HTML file to write (default: report.html in the folder; for several, comparison.html in the current folder)."""

@@ -1,4 +1,4 @@
-"""The curves of pre-training runs, each with that of a network that has learned nothing."""
+"""Charts of the metrics of pre-training runs over tokens, with the value of a trivial prediction as a dashed line."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from elektron.reporting.reading import Record, number
 POINTS_IN_CURVE = 600
 """More cannot be distinguished at the width of a chart."""
 HELD_OUT = ("generator_loss", "discriminator_auc", "discriminator_loss", "lm_loss")
-"""Curves of training rows and of held-out rows; the first two are large."""
-OF_TRAINING = (
+"""Metrics that are drawn for training rows and held-out rows; the first two have large charts."""
+TRAINING_METRICS = (
     *("similarity_loss", "learning_rate", "gradient_norm_generator"),
     *("gradient_norm_discriminator", "tokens_per_second", "data_wait_share"),
 )
-"""Curves of training, from 0 on."""
+"""Metrics that are drawn for training rows only, on a y axis that begins at 0."""
 UNIGRAMS = "unigram entropy", "Dashed: the loss if only token frequencies were known."
 REFERENCES = {
     "generator_loss": UNIGRAMS,
@@ -32,9 +32,9 @@ REFERENCES = {
 
 
 def curves(runs: Sequence[PretrainingRun]) -> list[page.Chart]:
-    """A chart for each metric that any of the runs has logged, all runs in each."""
+    """Draw a chart for each metric that any run has logged; each chart has all runs."""
     found = []
-    for name in (*HELD_OUT, *OF_TRAINING):
+    for name in (*HELD_OUT, *TRAINING_METRICS):
         drawn = [line for index, run in enumerate(runs) for line in curve_lines(name, run, index)]
         if not any(points for points, _ in drawn):
             continue
@@ -47,7 +47,7 @@ def curves(runs: Sequence[PretrainingRun]) -> list[page.Chart]:
             short,
             charts.tick if metric.scale == "plain" else metric.format_tick,
             size=charts.LARGE if large else charts.SMALL,
-            y_from_zero=name in OF_TRAINING,
+            y_from_zero=name in TRAINING_METRICS,
             dashed=dashed,
             dashed_label=label,
         )
@@ -59,7 +59,7 @@ def curves(runs: Sequence[PretrainingRun]) -> list[page.Chart]:
 
 
 def curve_lines(name: str, run: PretrainingRun, index: int) -> list[Line]:
-    """Training rows as a thin line, held-out rows as a bold one, and a marker at the end."""
+    """The lines of one run: training rows thin, held-out rows bold, and a marker at the end."""
     style = charts.style(index)
     training = thinned(series(run.metrics.train, name))
     evaluation = series(run.metrics.evaluation, name) if name in HELD_OUT else []
@@ -72,10 +72,10 @@ def curve_lines(name: str, run: PretrainingRun, index: int) -> list[Line]:
 
 
 def reference(name: str, run: PretrainingRun) -> list[Point]:
-    """The metric of a network that has learned nothing, over tokens; empty where it is unknown.
+    """The value of a trivial prediction (see REFERENCES) over tokens; empty if it is unknown.
 
-    It is left out where it is over twice the highest value, as in a run that continues a language model: the curve
-    would become flat.
+    A value above twice the highest of the run, as in a run that continues a language model, is left out: it would make
+    the run's curve flat.
     """
     drawn = series(run.metrics.train, name) + series(run.metrics.evaluation, name)
     if not drawn or name not in REFERENCES:
@@ -97,7 +97,7 @@ def series(records: Sequence[Record], name: str) -> list[Point]:
 
 
 def thinned(points: Sequence[Point], most: int = POINTS_IN_CURVE) -> list[Point]:
-    """The lowest and the highest point of each of `most / 2` stretches, so that no peak is lost."""
+    """Keep the lowest and the highest point of each of `most / 2` segments, so that no peak is lost."""
     if len(points) <= most:
         return list(points)
     kept = []

@@ -18,34 +18,34 @@ NO_SPACE_BEFORE = frozenset(".,;:!?)]}%…”’")
 NO_SPACE_AFTER = frozenset("([{“‘$#@")
 NO_SPACE_AROUND = frozenset("-_/'’")
 LEAST_RANGE = 0.2
-"""Where median and highest probability are closer, as after a short run, no shade is strong."""
+"""If the median and the highest probability differ by less, as after a short run, all shades are weaker."""
 
 
 @dataclass(frozen=True)
 class Shades:
-    """How strongly probabilities are shaded: by their rank among all that are shown.
+    """A scale of shades for probabilities, by their rank among all that are shown.
 
-    In proportion to the probability, one very high one would leave all others without a shade.
+    If shades were proportional to probabilities, a single very high one would leave all others almost unshaded.
     """
 
     ascending: Sequence[float]
     """All probabilities of the examples."""
     lowest: float
-    """No shade: the median."""
+    """The median, which has no shade."""
     highest: float
-    """The strongest shade."""
+    """The maximum, which has the strongest shade."""
     written_out: float
     """Probabilities from here on are written out."""
 
     def shade(self, probability: float) -> float:
-        """From 0, up to the median, to 1."""
+        """The shade of a probability: 0 up to the median, at most 1."""
         rank = bisect_left(self.ascending, probability) / max(1, len(self.ascending) - 1)
         strongest = min(1.0, (self.highest - self.lowest) / LEAST_RANGE)
         return strongest * max(0.0, 2 * rank - 1) ** 2
 
 
 def shades(examples: Sequence[Example]) -> Shades:
-    """The scale of all examples of a run."""
+    """Compute the scale of shades over all examples of a run."""
     found = sorted(p or 0.0 for example in examples for p in example.probability) or [0.0]
     lowest, tenth, highest = (float(p) for p in np.quantile(found, [0.5, 0.9, 1]))
     written_out = max(tenth, lowest + 0.6 * max(highest - lowest, LEAST_RANGE))
@@ -53,7 +53,7 @@ def shades(examples: Sequence[Example]) -> Shades:
 
 
 def running_text(example: Example, scale: Shades) -> list[Token]:
-    """The tokens of an example as words, with the spaces that a reader expects."""
+    """Convert the tokens of an example to running text, with spaces between words."""
     tokens, before = [], ""
     columns = (example.tokens, example.original, example.masked, example.replaced)
     for piece, original, masked, replaced, found in zip(*columns, example.probability, strict=True):
@@ -79,7 +79,7 @@ def running_text(example: Example, scale: Shades) -> list[Token]:
 
 
 def is_spaced(before: str, piece: str) -> bool:
-    """Whether a space is between two wordpieces."""
+    """Whether running text has a space between two wordpieces."""
     if piece.startswith(CONTINUATION) and len(piece) > len(CONTINUATION):
         return False
     if piece in NO_SPACE_BEFORE | NO_SPACE_AROUND or before in NO_SPACE_AFTER | NO_SPACE_AROUND:
@@ -88,7 +88,7 @@ def is_spaced(before: str, piece: str) -> bool:
 
 
 def _written_without_spaces(character: str) -> bool:
-    """Whether it is of Chinese or Japanese writing, punctuation included."""
+    """Whether a character is Chinese or Japanese, punctuation included."""
     wide = bool(character) and unicodedata.east_asian_width(character) in "WF"
     return wide and "HANGUL" not in unicodedata.name(character, "")
 

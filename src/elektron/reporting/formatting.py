@@ -32,7 +32,7 @@ def short(value: float | None) -> str:
     if value is None:
         return NOTHING
     for size, suffix in ((1e9, "billion"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size * 0.9995:  # rounds to 1.00 of this size
+        if abs(value) >= size * 0.9995:  # is 1.00 of this unit when rounded
             few = value < size * 999.5
             return f"{value / size:.3g} {suffix}" if few else f"{value / size:,.0f} {suffix}"
     return f"{value:.3g}"
@@ -53,7 +53,8 @@ def duration(seconds: float | None) -> str:
 
 
 Scale = Literal["fraction", "percent", "points", "correlation", "plain"]
-"""From 0 to 1, written in percent; percent as it is; 0 to 100 without a unit; −1 to 1; other."""
+"""How values are written: `fraction`, 0 to 1, as percent; `percent`, 0 to 100, as percent; `points`, 0 to 100, without
+a unit; `correlation`, −1 to 1; `plain`, any other."""
 BY_SCALE: dict[Scale, dict[str, tuple[str, str]]] = {
     "fraction": {
         "accuracy": ("Accuracy", "Rows whose label is right."),
@@ -121,7 +122,7 @@ BY_SCALE: dict[Scale, dict[str, tuple[str, str]]] = {
 }
 """Title and meaning of each metric."""
 METRICS = {name: (scale, *texts) for scale, group in BY_SCALE.items() for name, texts in group.items()}
-OF_TASKS = {
+MEANINGS_BY_TASK = {
     ("token-classification", "accuracy"): "Tokens whose tag is right; high for a model that finds "
     "nothing where most are outside of entities.",
     ("token-classification", "f1"): "Over entities, right only with the right limits and type; of "
@@ -140,10 +141,10 @@ class MetricFormat:
     meaning: str
     less_is_better: bool
     title_in_chart: str
-    """A title without names that a file supplies, which must not be drawn into an SVG."""
+    """The title without names from user files, which must not be drawn into an SVG."""
 
     def format_value(self, value: float | None) -> str:
-        """With the significant digits."""
+        """Format a value with its significant digits."""
         if value is None:
             return NOTHING
         if self.scale in ("fraction", "percent"):
@@ -157,7 +158,7 @@ class MetricFormat:
         return f"{value:.4g}"
 
     def format_tick(self, value: float) -> str:
-        """As a tick label; empty beyond the end of the scale."""
+        """Format the label of a tick; empty beyond the ends of the scale."""
         bound = {"fraction": 1.0, "correlation": 1.0, "percent": 100.0, "points": 100.0}.get(self.scale)
         positive = self.scale in ("fraction", "percent", "points")
         if (bound is not None and abs(value) > 1.0001 * bound) or (positive and value < 0):
@@ -167,26 +168,26 @@ class MetricFormat:
         return f"{scaled:.3g}{unit}".replace("-", "−")
 
     def format_difference(self, value: float) -> str:
-        """A difference of two values."""
+        """Format a difference of two values."""
         if self.scale in ("fraction", "percent", "points"):
             points = f"{100 * value if self.scale == 'fraction' else value:.1f} points"
             return points.replace("-", "−")
         return self.format_value(value)
 
     def format_difference_interval(self, ends: tuple[float, float]) -> str:
-        """From the one difference to the other."""
+        """Format an interval of differences."""
         low, high = map(self.format_difference, ends)
         return f"{low.removesuffix(' points')} to {high}"
 
     def format_interval(self, ends: tuple[float, float] | None) -> str:
-        """From one end to the other; empty where it is not known."""
+        """Format an interval; empty if it is None."""
         if ends is None:
             return ""
         low, high = (self.format_value(end) for end in ends)
         return f"{low.removesuffix(' %')} to {high}"
 
     def best(self, values: Iterable[float | None]) -> str | None:
-        """How the best value is written; None where all that are known look equal."""
+        """Format the best value; None if all known values look equal when formatted."""
         known = [value for value in values if value is not None]
         if len(set(map(self.format_value, known))) < 2:
             return None
@@ -196,7 +197,14 @@ class MetricFormat:
 def metric_format(
     name: str, task: str = "pretraining", labels: Sequence[str] = (), several: bool = False
 ) -> MetricFormat:
-    """How the metric of that name is written in a task; `several`: a row may have several labels."""
+    """How a metric is written and described.
+
+    Args:
+        name: the metric.
+        task: the task, or `pretraining`.
+        labels: names of the classes.
+        several: whether a row may have several labels.
+    """
     plain: tuple[Scale, str, str] = "plain", name.replace("_", " "), ""
     of_classes = task == "classification" and not several and name in ("precision", "recall", "f1")
     if of_classes and len(labels) > 2:
@@ -208,7 +216,7 @@ def metric_format(
         scale = METRICS.get(name.partition("_")[0], plain)[0]
     if task == "question-answering" and name.endswith(("exact_match", "f1")):
         scale = "percent"
-    meaning = OF_TASKS.get((task, name), meaning)
+    meaning = MEANINGS_BY_TASK.get((task, name), meaning)
     if task == "classification" and several and name == "accuracy":
         meaning = "Rows whose labels are all right, none missing and none too many."
     if of_classes and len(labels) == 2:

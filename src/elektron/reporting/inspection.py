@@ -1,4 +1,4 @@
-"""`elektron inspect`: prints the findings of `corpus.inspection`, or those about blocks and some of their rows."""
+"""`elektron inspect`: prints findings about a corpus, or about a folder of blocks and some of its rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from elektron.errors import ElektronError
 from elektron.terminal import escape_control, rich_console
 
 PADDING = {"dense": (0.01, 0.1), "paper": (0.3, 0.6)}
-"""Fractions from which padding is worth a look, and wrong: it costs compute and trains nothing."""
+"""By packing, the fractions of padding above which it is `worth a look` and `wrong`, as it wastes compute."""
 COLORS: dict[Verdict, str] = {"fine": "green", "worth a look": "yellow", "wrong": "red"}
 
 
@@ -55,7 +55,7 @@ def inspect(config: InspectConfig) -> list[Finding]:
 
 
 def rows_as_text(store: BlockStore, count: int) -> Iterator[tuple[int, str]]:
-    """Some training rows, evenly spaced: their numbers, and what they hold, a line for each [CLS]."""
+    """Yield some training rows, evenly spaced: the number and the decoded text, with a new line at each [CLS]."""
     rows, special = store.rows("train"), store.manifest.special_ids
     tokenizer = load_tokenizer(str(store.tokenizer_folder))
     numbers = np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows)), dtype=np.int64))
@@ -79,7 +79,7 @@ def _of_blocks(store: BlockStore) -> Iterator[Finding]:
             name,
             f"{manifest.weights[name]:.3f} of the mixture: {counts.documents:,} documents, "
             f"{counts.tokens:,} tokens, {counts.epochs:.2f} times in an epoch",
-            # More repetitions teach little (Muennighoff et al. 2023).
+            # Further repetitions of the same text help little (Muennighoff et al. 2023).
             "worth a look" if counts.epochs > 4 else "fine",
             "often repeated: lower its weight, or add text",
         )
@@ -121,5 +121,5 @@ def _table(findings: Iterable[Finding]) -> Table:
 
 
 def escaped(text: str) -> str:
-    """Foreign text as rich's markup, with its own markup and control characters escaped."""
+    """Escape rich's markup and control characters in text of unknown origin."""
     return escape(escape_control(text))

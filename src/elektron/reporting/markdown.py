@@ -1,4 +1,4 @@
-"""Text of unknown origin inside Markdown, escaped."""
+"""Escapes text of unknown origin for Markdown, and formats tables."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from rich.cells import cell_len
 
 from elektron.terminal import escape_control
 
-# What begins or ends emphasis, code, a link, a table's cell, a formula or a mention anywhere in a line; a bare
-# address; and what makes a line something else at its beginning.
+# ANYWHERE matches what begins or ends emphasis, code, links, table cells, formulas and mentions, and bare URLs;
+# AT_THE_START matches what makes a line a heading, a list item or a rule.
 ANYWHERE = re.compile(r"[\\`*\[\]|~$@]|(?<![^\W_])_|_(?![^\W_])|:(?=//)|(?<=\bwww)\.")
 AT_THE_START = re.compile(r"^(\s*(?:\d{1,9}(?=[.)](?:\s|$))|(?=[#+=-])))")
 ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 
 def plain(text: str) -> str:
-    """The text as running text."""
+    """Escape text so that Markdown shows it as it is."""
     escaped = ANYWHERE.sub(r"\\\g<0>", escape_control(text))
     return AT_THE_START.sub(r"\1\\", escaped).translate(ENTITIES)
 
 
 def code(text: str) -> str:
-    """The text as a code span, between more backticks than it has in a row."""
+    """Format text as a code span, between more backticks than it has in a row."""
     text = escape_control(text) or " "
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     fence = "`" * (longest + 1)
@@ -32,7 +32,7 @@ def code(text: str) -> str:
 
 
 def block(text: str, language: str) -> str:
-    """Lines of code, between more backticks than they have in a row."""
+    """Format text as a code block, between more backticks than it has in a row."""
     lines = [escape_control(line) for line in text.split("\n")]
     longest = max((len(run) for line in lines for run in re.findall("`+", line)), default=0)
     fence = "`" * max(3, longest + 1)
@@ -40,8 +40,8 @@ def block(text: str, language: str) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of Markdown cells, aligned so that it can be read in a terminal; numbers are to the right of names."""
-    # A table splits at every bar that has no backslash, even inside code.
+    """Format Markdown cells as a table that a terminal shows aligned: the first column left, the others right."""
+    # Markdown begins a new cell at every bar without a backslash, even inside code.
     cells = [[re.sub(r"(?<!\\)\|", r"\\|", cell) for cell in row] for row in [head, *rows]]
     widths = [max(3, *map(cell_len, column)) for column in zip(*cells, strict=True)]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]

@@ -1,6 +1,7 @@
-"""`README.md` of a fine-tuned model or a pre-trained network, as the Hugging Face hub reads it, by `card.md.jinja`.
+"""Model cards: `README.md` of a fine-tuned model or a pre-trained network, in the format of the Hugging Face hub.
 
-It says what was measured and on what. What is not known, such as a license or a language, is left to the publisher.
+A card says what was measured, and on which data. What is not known, such as the license or the language, is left to
+the publisher. The template is `card.md.jinja`.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ PIPELINES = {
 HUB_METRICS = {"pearson": "pearsonr", "spearman": "spearmanr", "mcc": "matthews_correlation"} | dict.fromkeys(
     ("rouge1", "rouge2", "rougeL", "rougeLsum"), "rouge"
 )
-"""Metrics that have another name on the hub."""
+"""Names on the hub of metrics that have another name there."""
 TASK_SETTINGS = (
     *("learning_rate", "layer_decay", "epochs", "batch_size", "warmup", "weight_decay", "dropout"),
     *("label_smoothing", "max_length", "truncation", "keep", "decoder_layers"),
@@ -58,7 +59,12 @@ ENCODER_SETTINGS = (
 
 
 def model_card(result: TaskResult, name: str | None = None) -> str:
-    """The card as one text; `name`: the model's on the hub (default: the name of its folder)."""
+    """Render the card of a fine-tuned model.
+
+    Args:
+        result: the model.
+        name: its name on the hub (default: the name of its folder).
+    """
     loaded_by = name or result.home.resolve().name
     if name is not None:
         result = replace(result, name=name.rpartition("/")[2])
@@ -88,18 +94,18 @@ def write_card(folder: Path) -> None:
 
 
 def is_generated(card: str) -> bool:
-    """Whether a card is as `write_card` wrote it."""
+    """Whether a card is unchanged since `write_card` wrote it."""
     text = card[: card.rfind(DIGEST.partition("{")[0])]
     return card == f"{text}{DIGEST.format(text_sha256(text))}"
 
 
 def encoder_card(run: PretrainingRun, network: str, name: str) -> str:
-    """The card of one network of a finished run as one text.
+    """Render the card of one network of a finished run.
 
     Args:
         run: the run.
         network: `discriminator` or `generator`.
-        name: what code in the card loads the model by.
+        name: hub name or folder from which the code in the card loads the model.
     """
     run = _without_folders(run)
     summary = run.summary or {}
@@ -139,7 +145,7 @@ def encoder_card(run: PretrainingRun, network: str, name: str) -> str:
 
 
 def _render(metadata: ModelCardData, settings: Record, **content: Any) -> str:
-    """The card; whatever the template prints is escaped for Markdown unless it is marked as safe."""
+    """Render the template; everything it prints is escaped for Markdown unless it is marked as safe."""
     environment = templates(False, lambda value: value if isinstance(value, Markup) else markdown.plain(str(value)))
     environment.filters |= {
         "safe": Markup,
@@ -197,30 +203,30 @@ def _metadata(result: TaskResult) -> ModelCardData:
 
 
 def _files(result: TaskResult, split: str) -> list[str]:
-    """The names of a split's files; none where it was held out of the training rows."""
+    """The names of a split's files; empty if the split was held out from the training rows."""
     value = result.config.get(split)
     files = [str(name) for name in value] if isinstance(value, list) else []
     return [file_name(name) for name in files if not re.fullmatch(r"[\d.eE+-]+", name)]
 
 
 def file_name(name: str) -> str:
-    """Without folders, which are of this machine only."""
+    """The name of a file without its folders, which mean nothing on other machines."""
     return name if name.startswith(HUB) else name.replace("\\", "/").rpartition("/")[2]
 
 
 def on_hub(model: str) -> bool:
-    """Whether it is NAME or OWNER/NAME on the hub, or scratch:RECIPE, and not a folder."""
+    """Whether `model` has the form NAME or OWNER/NAME, as on the hub, or scratch:RECIPE, and is not a folder."""
     named = re.fullmatch(r"[\w-][\w.:-]*(/[\w.-]+)?(@[\w./-]+)?", model)
     return named is not None and not Path(model).is_dir()
 
 
 def encoder_name(model: str) -> str:
-    """The hub's name of it or a recipe as they are; of a folder its own name only."""
+    """A hub name or a recipe unchanged; the path of a folder without its parents."""
     return model if on_hub(model) else file_name(model.rstrip("/\\"))
 
 
 def _without_folders(run: PretrainingRun) -> PretrainingRun:
-    """The run without the folders of files, which are of this machine only."""
+    """The run with all paths shortened to names, since folders mean nothing on other machines."""
     corpus: Record = dict(run.corpus or {})
     sources = corpus.get("sources")
     corpus["sources"] = [file_name(str(s)) for s in sources] if isinstance(sources, list) else []

@@ -1,7 +1,7 @@
-"""What every report is made of: sections of tables, charts and text, rendered to HTML by `page.html.jinja`.
+"""The parts of a report: sections of tables, charts and text, which `page.html.jinja` renders to HTML.
 
-Everything printed is escaped, with control characters written out. A page is one file without a script; its content
-policy forbids a browser to load anything. Tables are rendered to Markdown too.
+Everything printed is escaped, and control characters are made visible. A page is a single file without scripts; its
+Content-Security-Policy forbids the browser to load anything. Tables can also be rendered to Markdown.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from elektron.reporting import markdown
 from elektron.reporting.charts import Style
 from elektron.terminal import escape_control
 
-OURS = b'<p class="eyebrow">Elektron'
-"""Is in every page."""
+PAGE_MARKER = b'<p class="eyebrow">Elektron'
+"""A marker that every page contains: only a file with it may be overwritten."""
 
 
 @dataclass(frozen=True)
@@ -30,36 +30,36 @@ class Token:
 
     text: str
     space: bool = True
-    """Whether a space is before it."""
+    """Whether a space precedes it."""
     shade: float = 0.0
-    """From 0 to 1, the strongest; down to -1 in another color."""
+    """Strength of the shade, from 0 to 1; negative values, down to -1, have another color."""
     note: str = ""
-    """Small, beside it: a probability or a tag."""
+    """Small text beside it, such as a probability or a tag."""
     correction: str | None = None
-    """The right one, where this is wrong."""
+    """The right token or tag, if this one is wrong."""
     dotted: bool = False
     title: str = ""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a table, or a run of text with a form of its own."""
+    """A cell of a table, or a part of a paragraph with its own formatting."""
 
     text: str = ""
     code: bool = False
     strong: bool = False
     style: Style | None = None
-    """Its marker is before the text."""
+    """The style of a run, whose marker precedes the text."""
     badge: str = ""
     href: str = ""
     below: Sequence[tuple[str, str]] = ()
     """Small lines under the text, each with its CSS class."""
     bar: float | None = None
-    """From 0 to 1, instead of a text."""
+    """The length of a bar, from 0 to 1, that is shown instead of the text."""
     tokens: Sequence[Token] = ()
 
     def markdown(self) -> str:
-        """Without links and markers."""
+        """Render the cell to Markdown, without links and markers."""
         text = (markdown.code if self.code else markdown.plain)(self.text)
         below = "; ".join(markdown.plain(line) for line in (self.badge, *(line for line, _ in self.below)) if line)
         return f"{text} ({below})" if below else text
@@ -74,7 +74,7 @@ def code(text: str) -> Cell:
 
 
 def named(text: str, style: Style | None = None, badge: str = "", remark: str = "") -> Cell:
-    """The name of a run: its marker, what it is, and what is wrong with it."""
+    """A cell with the name of a run, its marker, a badge such as its status, and a remark below."""
     return Cell(text, style=style, badge=badge, below=[(remark, "remark")] if remark else ())
 
 
@@ -96,7 +96,7 @@ def text(*parts: Inline) -> Text:
 
 
 def note(*parts: Inline) -> Text:
-    """A paragraph of smaller importance."""
+    """A less prominent paragraph."""
     return Text(parts, "note")
 
 
@@ -116,7 +116,7 @@ class Code(Block):
 
 @dataclass(frozen=True)
 class Warnings(Block):
-    """What a reader must know; a calm sentence where there is nothing."""
+    """A list of warnings, or the sentence `otherwise` if there are none."""
 
     items: Sequence[Sequence[Inline]]
     otherwise: str
@@ -154,12 +154,12 @@ class Table(Block):
     left: Sequence[int] = ()
     """Further columns that are aligned to the left."""
     widths: Sequence[int] = ()
-    """Of the columns in percent, where they are fixed; all are aligned to the left then."""
+    """Widths of the columns in percent, if they are fixed; all columns are then aligned to the left."""
     highlighted: Sequence[bool] = ()
-    """For each row."""
+    """Whether each row is highlighted."""
 
     def markdown(self) -> str:
-        """In Markdown, whose tables have a head."""
+        """Render the table to Markdown; without a head it gets an empty one."""
         head = self.head or [""] * len(self.rows[0])
         lines = [
             [(cell if isinstance(cell, Cell) else Cell(cell)).markdown() for cell in row] for row in [head, *self.rows]
@@ -177,7 +177,7 @@ class Matrix(Block):
 
 @dataclass(frozen=True)
 class Heatmap(Block):
-    """Numbers as shades: those of `strongest`, one for each row, and above have the strongest."""
+    """Numbers as shades; in each row, the row's value of `strongest` and all above it have the strongest shade."""
 
     corner: str
     columns: Sequence[str]
@@ -188,7 +188,7 @@ class Heatmap(Block):
 
 @dataclass(frozen=True)
 class Chart(Block):
-    """A drawing with the words around it."""
+    """A drawing with its title and caption."""
 
     svg: Markup
     caption: str = ""
@@ -224,7 +224,7 @@ class Sentences(Block):
 
 @dataclass(frozen=True)
 class Details(Block):
-    """Blocks that can be folded."""
+    """Blocks that can be collapsed."""
 
     summary: Inline
     blocks: Sequence[Block]
@@ -233,7 +233,7 @@ class Details(Block):
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page under a heading of its own; it is left out without blocks."""
+    """A part of the page with its own heading; it is left out if it has no blocks."""
 
     title: str
     blocks: Sequence[Block]
@@ -245,15 +245,15 @@ class Report:
 
     title: str
     kind: str
-    """`pre-training report`, for the line over the heading."""
+    """Shown above the heading, such as `pre-training report`."""
     heading: Sequence[Inline]
     lead: str = ""
     blocks: Sequence[Block] = ()
-    """Before the first section."""
+    """Blocks before the first section."""
     sections: Sequence[Section] = ()
 
     def html(self) -> str:
-        """The page."""
+        """Render the page."""
         return templates().get_template("page.html.jinja").render(report=self)
 
     def write(self, out: Path) -> None:
@@ -264,7 +264,7 @@ class Report:
         """
         if out.is_dir():
             raise ElektronError(f"{out} is a folder: give the name of a file, such as report.html")
-        refuse_foreign(out, OURS)
+        refuse_foreign(out, PAGE_MARKER)
         try:
             make_parents(out)
             atomic_write(out, self.html())
@@ -273,11 +273,11 @@ class Report:
 
 
 def templates(autoescape: bool = True, finalize: Callable[[Any], Any] | None = None) -> Environment:
-    """The templates of this package.
+    """Create the environment that loads the templates of this package.
 
     Args:
         autoescape: whether what is printed is escaped for HTML.
-        finalize: applied to everything that is printed (default: control characters are written out).
+        finalize: applied to everything that is printed (default: makes control characters visible).
     """
     return Environment(
         loader=FileSystemLoader(Path(__file__).parent),

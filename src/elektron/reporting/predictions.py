@@ -1,7 +1,7 @@
-"""Predictions worth reading, from `predictions.jsonl`: errors first, then some correct ones.
+"""Chooses the predictions of `predictions.jsonl` that a report shows: errors first, then some correct ones.
 
-A line has the row's own columns and then the predictions, each under `predicted_` and its name, with the prefix
-repeated if the row has such a column. `details.json` says which column is what; others are called after their role.
+A line has the row's own columns and then the predictions, each under its name with the prefix `predicted_`, which is
+repeated if the row has such a column. `details.json` has the columns by role; others have the name of their role.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ class Row:
     columns: Record
     """Names of the columns by role."""
     long_text: Callable[[str], str]
-    """Shows a long text with its middle left out."""
+    """Shortens a long text by leaving out its middle."""
 
     def predicted(self, name: str) -> Any:
-        """The prediction of that name, which comes after all columns."""
+        """The prediction of that name: the last column that matches, since predictions follow the row's own columns."""
         names = [other for other in self.content if re.fullmatch(f"({PREFIX})+{name}", other)]
         return self.content[names[-1]] if names else None
 
     def given(self, role: str) -> Any:
-        """What the file has; None where it has no such column."""
+        """The value of a role in the file; None if the file has no such column."""
         column = str(self.columns.get(role) or role)
         if column not in self.content and "," in column:
             return [self.content.get(name) for name in column.split(",")]
@@ -52,7 +52,7 @@ class Row:
 
     @property
     def text(self) -> str:
-        """The text, or the first column with text where it is not known which it is; with its pair."""
+        """The text and its pair, if it has one; the first column with text if the text's column is not known."""
         text, pair = self.given("text"), self.given("pair")
         if text is None:
             text = next((value for value in self.content.values() if isinstance(value, str)), "")
@@ -68,7 +68,7 @@ class Example:
     wrong: bool
     cells: Sequence[Inline]
     rank: float | None = None
-    """Those of the highest are shown; at random without one."""
+    """Examples with the highest rank are shown; those without a rank are chosen at random."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class View:
 
 
 def tested_rows(result: TaskResult) -> str | None:
-    """A digest of the rows that a model was tested on, without its predictions; None without the file."""
+    """A digest of the rows that a model was tested on, without its predictions; None if there is no file of them."""
     path, digest = result.folder / PREDICTIONS, hashlib.sha256()
     if not path.is_file():
         return None
@@ -96,7 +96,7 @@ def tested_rows(result: TaskResult) -> str | None:
 
 
 def prediction_tables(result: TaskResult) -> list[page.Block]:
-    """Tables of predictions; none without a file of them, or for a task without a view.
+    """Tables of predictions; empty if there is no file of them, or no view for the task.
 
     Raises:
         ElektronError: a line of the file is damaged.
@@ -116,7 +116,7 @@ def prediction_tables(result: TaskResult) -> list[page.Block]:
         if len(heap) > most[example.wrong]:
             heapq.heappop(heap)
     blocks: list[page.Block] = []
-    long_text = what_is_read(result)
+    long_text = text_shortener(result)
     for title, found in zip((view.errors, view.others), kept.values(), strict=True):
         found.sort(key=lambda entry: entry[:2], reverse=True)
         rows = [view.example(Row(content, columns, long_text)).cells for _, _, content in found]
@@ -125,8 +125,8 @@ def prediction_tables(result: TaskResult) -> list[page.Block]:
     return blocks
 
 
-def what_is_read(result: TaskResult) -> Callable[[str], str]:
-    """A function that shows the part of a long text that the model reads, by its tokenizer and `task.json`."""
+def text_shortener(result: TaskResult) -> Callable[[str], str]:
+    """A function that shortens a long text and says which part of it the model reads, by its tokenizer and task."""
     length, truncation = number(result.learned, "max_length"), result.learned.get("truncation")
     path = result.folder / "tokenizer.json"
     if not length or not path.is_file() or truncation not in ("head", "head-tail"):
@@ -148,7 +148,7 @@ def what_is_read(result: TaskResult) -> Callable[[str], str]:
 
 
 def shortened(text: Any, longest: int = LONGEST_TEXT) -> str:
-    """A text that is no longer than that, cut between words where it has any."""
+    """Cut a text that is longer than `longest` characters, between words if possible."""
     text = str(text)
     if len(text) <= longest:
         return text
@@ -158,7 +158,7 @@ def shortened(text: Any, longest: int = LONGEST_TEXT) -> str:
 
 
 def middle_left_out(text: Any, longest: int = LONGEST_TEXT) -> str:
-    """The beginning and the end of a text that is longer than that, cut between words where it has any."""
+    """Leave out the middle of a text that is longer than `longest` characters, between words if possible."""
     text = str(text)
     if len(text) <= longest:
         return text
@@ -167,7 +167,7 @@ def middle_left_out(text: Any, longest: int = LONGEST_TEXT) -> str:
 
 
 def around(text: str, part: str, longest: int = LONGEST_TEXT) -> str:
-    """The part of a long text around another text in it."""
+    """Shorten a long text to about `longest` characters around `part`."""
     place = max(0, text.find(part)) if part else 0
     first = max(0, place - longest // 2)
     if first == 0:
@@ -242,7 +242,7 @@ def _tagging(row: Row) -> Example:
 
 
 def _first_list(*values: Any) -> list[str]:
-    """The first that is a list of texts."""
+    """The first value that is a list of strings; empty if there is none."""
     lists = (value for value in values if isinstance(value, list))
     return next((value for value in lists if all(isinstance(part, str) for part in value)), [])
 
@@ -288,7 +288,7 @@ def _choices(value: Any) -> tuple[list[str], list[str]]:
 
 
 def _choice(label: str, choices: list[str], keys: list[str]) -> str:
-    """The choice of that key, number or letter; any other label is a choice itself."""
+    """The choice with that key, number or letter; any other label is the choice itself."""
     if keys:
         return choices[keys.index(label)] if label in keys[: len(choices)] else label
     place = "ABCDEFGHIJKLMNOPQRSTUVWXYZ".find(label.upper()) if len(label) == 1 else -1

@@ -1,4 +1,4 @@
-"""The page on one pre-training run, or on several side by side."""
+"""The report on one pre-training run, or on several side by side."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from elektron.pretraining.config import CONFIG
 from elektron.pretraining.health import GRACE_STEPS, first_judged_step
 from elektron.pretraining.schedules import effective_warmup
-from elektron.pretraining.start_and_end import did_it_help, start_and_end
+from elektron.pretraining.start_and_end import comparison_commands, start_and_end
 from elektron.reporting import charts, page, sections
 from elektron.reporting.curves import curves
 from elektron.reporting.examples import running_text, shades
@@ -56,7 +56,7 @@ COSTS: dict[str, tuple[str, Callable[[float | None], str]]] = {
 
 
 def pretraining_report(runs: Sequence[PretrainingRun]) -> Report:
-    """The page."""
+    """Create the report on one or several runs."""
     several, first = len(runs) > 1, runs[0]
     names = [named(run.name, charts.style(index) if several else None) for index, run in enumerate(runs)]
     with_status = [named(run.name, name.style, badge=status(run)) for run, name in zip(runs, names, strict=True)]
@@ -134,7 +134,7 @@ def status(run: PretrainingRun) -> str:
 
 
 def tiles(run: PretrainingRun) -> list[page.Tile]:
-    """The main metrics, on held-out rows where there are any; without those that an objective does not have."""
+    """The main metrics of the run's objective, on held-out rows if the run was evaluated."""
     meanings = {
         "discriminator_auc": "The probability that a replaced token looks more suspicious than an "
         "original one; 0.5 is guessing. Read it together with the generator’s loss: while the "
@@ -185,7 +185,7 @@ def _recall_meaning(latest: Record) -> str:
 
 
 def facts(run: PretrainingRun) -> dict[str, str]:
-    """What was trained and what it took."""
+    """Parameters, speed, compute and device of a run."""
     latest, parameters = run.position | (run.summary or {}), group(run.summary, "parameters")
     found = {
         "discriminator": f"{short(number(parameters, 'discriminator'))} parameters",
@@ -258,9 +258,9 @@ def _alarms(runs: Sequence[PretrainingRun], names: Sequence[Cell]) -> Section:
 
 
 def not_judged(run: PretrainingRun) -> str:
-    """Why no alarm about what is learned could be raised yet; empty if one could."""
+    """Why alarms about whether the networks learn could not be raised yet; empty if they could."""
     config, done = run.config, number(run.progress, "steps")
-    # The length of a run in tokens is not in its settings.
+    # A run whose length is given in tokens has no number of steps in its settings.
     steps = number(config, "steps") or (done if number(config, "tokens") else None)
     whole_steps = None if steps is None else int(steps)
     first = first_judged_step(effective_warmup(number(config, "optimizer.warmup") or 0.0, whole_steps), whole_steps)
@@ -288,7 +288,7 @@ def _start_and_end(runs: Sequence[PretrainingRun], names: Sequence[Cell]) -> Sec
         blocks += [Table(table[0], table[1:])] if table else []
         blocks += [note(remark)] if remark else []
         if not table:
-            blocks.append(page.Code(did_it_help(str(run.config.get("init_from")), str(run.folder))))
+            blocks.append(page.Code(comparison_commands(str(run.config.get("init_from")), str(run.folder))))
     when = "at the end" if all(run.finished for run in runs) else "now"
     return Section(f"Held-out loss at the start and {when}", blocks)
 
@@ -341,7 +341,7 @@ def _corpora(runs: Sequence[PretrainingRun]) -> Section:
 
 
 def corpus_tables(corpus: Record) -> list[Table]:
-    """What a corpus has in documents, rows and tokens, and how its rows are made."""
+    """Tables of a corpus: documents, rows and tokens, and how its rows are made."""
     counts = [
         [name, *(whole(number(group(corpus, name), split)) for split in ("train", "validation"))]
         for name in ("documents", "rows", "tokens")

@@ -15,12 +15,12 @@ from elektron.reporting.reading import Record, distinct_names, flat, mapping, nu
 from elektron.reporting.task_result import TaskResult, is_task_result, read_task_result
 
 DOWNSTREAM = "downstream"
-"""Folder of a fine-tuned model, pre-trained against scratch, that the report is also on."""
+"""Folder in a run with a fine-tuned model and the same network trained from scratch, for the report."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """A held-out text after corruption; all lists have one entry a token."""
+    """A held-out text after corruption; all lists have one entry per token."""
 
     tokens: list[str]
     """Wordpieces that the discriminator read; `##` continues a word."""
@@ -45,7 +45,7 @@ class Metrics:
     alarm: list[Record] = field(default_factory=list)
     resumed: list[Record] = field(default_factory=list)
     unreadable: int = 0
-    """Damaged lines, without a last one that is still being written."""
+    """Number of damaged lines, except a last line that is still being written."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class PretrainingRun:
     corpus: Record | None
     examples: list[Example]
     downstream: TaskResult | None
-    """The pre-trained network against the same from scratch, fine-tuned."""
+    """Result of fine-tuning the pre-trained network, compared with the same network from scratch."""
 
     @property
     def finished(self) -> bool:
@@ -85,13 +85,13 @@ class PretrainingRun:
 
     @property
     def progress(self) -> Record:
-        """Where the run is, or was when it ended, under the names of the summary."""
+        """Steps, tokens, time and metrics, now or at the end of the run, under the names of the summary."""
         position = self.position
         return {"steps": position.get("step")} | position | self.latest
 
 
 def read_runs(folders: Iterable[Path]) -> list[PretrainingRun]:
-    """Each run once, under the shortest end of its path that distinguishes it.
+    """Read each run once; its name is the shortest end of its path that distinguishes it.
 
     Raises:
         ElektronError: no folder is given, or one is not a readable run.

@@ -1,4 +1,4 @@
-"""Bounded reading of JSON files of unknown origin: damage is a one-line error, and numbers are finite.
+"""Reads JSON files of unknown origin: a damaged file is a one-line error, and numbers are finite.
 
 A file that exists but cannot be read is an error, because a page without it would look complete.
 """
@@ -16,15 +16,15 @@ from elektron.io.files import MALFORMED, read_text, unreadable
 # Far above any count or loss; larger integers have no floating-point counterpart.
 LARGEST = 1e300
 PREFIX = "predicted_"
-"""Before the name of a prediction in `predictions.jsonl`."""
-REMEDY = "restore the file, or move it away and the report does without it"
+"""Prefix of the names of predictions in `predictions.jsonl`."""
+REMEDY = "restore the file, or remove it to leave it out of the report"
 
 Record = dict[str, Any]
 Content = TypeVar("Content")
 
 
 def number(record: Record | None, name: str) -> float | None:
-    """A finite number of a record, or None where there is none."""
+    """A finite number of a record; None if there is none."""
     return finite((record or {}).get(name))
 
 
@@ -36,13 +36,13 @@ def finite(value: Any) -> float | None:
 
 
 def group(record: Record | None, name: str) -> Record:
-    """A mapping inside a record; empty where there is none."""
+    """A mapping inside a record; empty if there is none."""
     value = (record or {}).get(name)
     return value if isinstance(value, dict) else {}
 
 
 def mapping(content: Any) -> Record:
-    """The content, which must be a mapping."""
+    """Return the content; raise TypeError if it is not a mapping."""
     if not isinstance(content, dict):
         raise TypeError("must hold a JSON object")
     return content
@@ -60,7 +60,7 @@ def flat(values: Record, prefix: str = "") -> Record:
 def distinct_names(folders: Sequence[Path]) -> list[str]:
     """The shortest ends of the paths that distinguish the folders."""
     paths = [folder.resolve().parts for folder in folders]
-    shortest = 2 if "run" in {path[-1] for path in paths} else 1  # says nothing without its parent
+    shortest = 2 if "run" in {path[-1] for path in paths} else 1  # `run` says nothing without its parent folder
     for length in range(shortest, max(map(len, paths)) + 1):
         names = ["/".join(path[-length:]) for path in paths]
         if len(set(names)) == len(names):
@@ -69,7 +69,7 @@ def distinct_names(folders: Sequence[Path]) -> list[str]:
 
 
 def parse_json(text: str) -> Any:
-    """A JSON text; infinities, NaN and numbers beyond LARGEST become None."""
+    """Parse a JSON text; infinities, NaN and numbers beyond LARGEST become None."""
     return json.loads(
         text,
         parse_constant=lambda _: None,
@@ -79,7 +79,7 @@ def parse_json(text: str) -> Any:
 
 
 def read_json(path: Path, make: Callable[[Any], Content]) -> Content | None:
-    """What `make` makes of a JSON file, or None where there is no file.
+    """Read a JSON file and convert its content with `make`; None if there is no file.
 
     Raises:
         ElektronError: the file cannot be read, or `make` refuses its content.
@@ -95,7 +95,7 @@ def read_json(path: Path, make: Callable[[Any], Content]) -> Content | None:
 
 
 def read_lines(path: Path, growing: bool = False) -> Iterator[Record | None]:
-    """The objects of a file of JSON lines, empty lines left out; None for a line that is damaged.
+    """Yield the object of each line of a JSON Lines file except empty lines; None for a damaged line.
 
     In a file that may be growing, a damaged last line without a line break is left out.
     """

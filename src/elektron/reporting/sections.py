@@ -17,7 +17,7 @@ def metric_cells(
     ranked: Sequence[bool],
     intervals: Sequence[Interval | None] = (),
 ) -> list[Cell]:
-    """A metric of several runs; the best of those that are ranked is marked, unless all look equal."""
+    """Cells with a metric of several runs; the best of those that are ranked is marked, unless all look equal."""
     best = metric.best([value for value, rank in zip(values, ranked, strict=True) if rank])
     cells = []
     for place, (value, rank) in enumerate(zip(values, ranked, strict=True)):
@@ -29,7 +29,7 @@ def metric_cells(
 
 
 def sides_table(sides: Mapping[str, Spread], metric: MetricFormat, baselines: Mapping[str, float]) -> Table:
-    """A metric of two sides over their seeds, and of baselines by their names."""
+    """A table of a metric: a row for each side with its seeds, and one for each baseline."""
     rows = [
         [
             name,
@@ -44,7 +44,7 @@ def sides_table(sides: Mapping[str, Spread], metric: MetricFormat, baselines: Ma
 
 
 def settings_section(configs: Sequence[tuple[Cell, Record]], kind: str) -> Section:
-    """All settings of one or several runs, under dotted names, and those that differ.
+    """A section with all settings of one or several runs, under dotted names, and those that differ.
 
     Args:
         configs: each run's name and settings.

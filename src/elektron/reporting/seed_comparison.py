@@ -1,12 +1,12 @@
 """The rule that decides whether one side of a comparison is ahead of another; every comparison uses it.
 
-A side is the metric values of one model or method, one a seed. One side is *ahead* of another where all of this holds:
+A side is the metric values of one model or method, one per seed. One side is *ahead* of another if all of this holds:
 
 1. Each has at least MIN_SEEDS seeds.
-2. Every seed of it is beyond every seed of the other. Between two sides of n seeds that do not differ, this happens by
-   chance in one of `separation_odds(n)` cases: one in ten with three seeds.
-3. Where 95 % bootstrap intervals are known, the medians differ by more than half the interval's width (the median
-   width of each side, the larger of the two), so that other rows would hardly have closed the gap.
+2. Every seed of it is better than every seed of the other. Between two sides of n seeds that do not differ, this
+   happens by chance in one of `separation_odds(n)` cases: one in ten with three seeds.
+3. If 95 % bootstrap intervals are known, the medians differ by more than half the interval's width (the larger of the
+   two sides' median widths), so that other test rows would probably not close the gap.
 
 *Behind* is the same with the sides exchanged. Everything else is *not resolved*, which does not mean equal.
 """
@@ -44,7 +44,7 @@ def compare_seeds(
     """Whether `other` is ahead of `base`.
 
     Args:
-        base: the metric of one side, one value a seed.
+        base: the metric of one side, one value per seed.
         other: the metric of the other side.
         intervals: the 95 % intervals of `base`, then of `other`; without them the seeds alone decide.
         less_is_better: whether a small value is a good one.
@@ -62,13 +62,13 @@ def compare_seeds(
 
 
 def half_width(intervals: Sequence[Interval | None]) -> float:
-    """Half the median width; infinite where no interval is known."""
+    """Half the median width of the intervals; infinite if none is known."""
     widths = [interval[1] - interval[0] for interval in intervals if interval is not None]
     return statistics.median(widths) / 2 if widths else math.inf
 
 
 def separation_odds(seeds: int) -> int:
-    """N, where two equal sides of so many seeds do not overlap in one of N cases, in either direction."""
+    """N such that two equally good sides with so many seeds by chance do not overlap, either way, in one of N cases."""
     return math.comb(2 * seeds, seeds) // 2
 
 
@@ -91,7 +91,7 @@ class Spread:
 def pretraining_gain_sentence(
     pretrained: Spread, scratch: Spread, format_value: Callable[[float], str], format_difference: Callable[[float], str]
 ) -> str:
-    """In one sentence whether the pre-trained seeds are ahead of those from scratch."""
+    """Say in one sentence whether the pre-trained seeds are ahead of those from scratch."""
     medians = f"{format_value(pretrained.median)} against {format_value(scratch.median)}"
     found = compare_seeds(scratch.values, pretrained.values)
     if found.result == "not resolved":

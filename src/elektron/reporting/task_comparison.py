@@ -1,4 +1,4 @@
-"""The page on several fine-tuned models side by side."""
+"""The report on several fine-tuned models side by side."""
 
 from __future__ import annotations
 
@@ -22,7 +22,12 @@ from elektron.reporting.task_summary import (
 
 
 def task_comparison(results: Sequence[TaskResult], verdicts: Sequence[str]) -> Report:
-    """The page; without verdicts the models were not tested on the same rows."""
+    """Create the report.
+
+    Args:
+        results: the models.
+        verdicts: sentences on which model is ahead; empty if the models were not tested on the same rows.
+    """
     names = [named(result.name, charts.style(index)) for index, result in enumerate(results)]
     blocks: list[page.Block] = [*map(text, verdicts), comparison_table(results, names, bool(verdicts))]
     remark = (
@@ -74,12 +79,12 @@ def same_rows(results: Sequence[TaskResult]) -> bool:
 
 
 def verdict(base: TaskResult, other: TaskResult, difference: Interval | None) -> str:
-    """Whether one model is ahead of another, tested on the same rows, by the rule of all comparisons.
+    """Say whether one model is ahead of another that was tested on the same rows, by the rule of `seed_comparison`.
 
     Args:
         base: one model.
         other: the other.
-        difference: 95 % interval of how far the kept `other` is above the kept `base`, if it is known.
+        difference: 95 % interval of the metric of `other` minus that of `base`, of the kept models; None if unknown.
     """
     metric, sides = base.format(base.metric), [reported_spread(base), reported_spread(other)]
     intervals = [
@@ -109,7 +114,7 @@ def verdict(base: TaskResult, other: TaskResult, difference: Interval | None) ->
 
 
 def best_baseline(result: TaskResult) -> Inline:
-    """The main metric of the best simple method on the same rows, and what it is; empty where there is none."""
+    """The main metric of the best baseline on the same rows, with the baseline's name; empty if there is none."""
     metric, known = result.format(result.metric), result.of_baselines(result.metric)
     if not known:
         return ""

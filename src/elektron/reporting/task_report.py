@@ -1,4 +1,4 @@
-"""The page on a fine-tuned model."""
+"""The report on a fine-tuned model."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ TILES = [
 ]
 """The metrics in tiles and in the table of several models, after the main one."""
 MAX_CLASSES = 50
-"""In a confusion matrix, and in the table by class."""
+"""Maximum number of classes in a confusion matrix, and in the table by class."""
 
 
 def write_report(folder: Path) -> Path:
-    """Write `report.html` into the folder of a fine-tuned model; the path of the file.
+    """Write `report.html` into the folder of a fine-tuned model, and return its path.
 
     Raises:
         ElektronError: a file in the folder is damaged, or the page cannot be written.
@@ -45,7 +45,7 @@ def write_report(folder: Path) -> Path:
 
 
 def task_report(result: TaskResult) -> Report:
-    """The page on one fine-tuned model."""
+    """Create the report on one fine-tuned model."""
     intervals = (
         "The intervals are percentiles over bootstrap samples of the same rows: how far other rows of "
         "the same kind would move the metrics. What another seed would change is not in them."
@@ -57,7 +57,7 @@ def task_report(result: TaskResult) -> Report:
         lead=lead(result),
         blocks=[page.Tiles(tiles(result)), page.Facts(facts(result))],
         sections=[
-            Section("Reservations", [warnings_block(result)]),
+            Section("Warnings", [warnings_block(result)]),
             Section("Privacy", [text(privacy_sentence(result.privacy))] if result.privacy else []),
             seeds_section(result),
             _confusion(result),
@@ -86,12 +86,17 @@ def tiles(result: TaskResult) -> list[page.Tile]:
 
 
 def warnings_block(result: TaskResult) -> page.Warnings:
-    """For a page."""
-    return page.Warnings([[warning] for warning in warnings(result)], "No reservations.")
+    """The warnings about a model as a block."""
+    return page.Warnings([[warning] for warning in warnings(result)], "No warnings.")
 
 
 def seeds_section(result: TaskResult, chart_name: str = "gain") -> Section:
-    """Whether pre-training was worth it, or how far seeds differ; the name of its chart is unique on a page."""
+    """A section on whether pre-training was worth it, or on how far seeds differ.
+
+    Args:
+        result: the model.
+        chart_name: prefix of the ids in the chart, unique on a page.
+    """
     metric, gain, spreads = result.format(result.metric), pretraining_gain(result), seed_spreads(result)
     if gain is not None:
         sides, split, verdict = gain
@@ -125,7 +130,7 @@ def _confusion(result: TaskResult) -> Section:
             "that rare errors can be seen; correct predictions are framed."
         )
         blocks += [page.Matrix(labels, confusion.counts), note(remark)]
-    if confusion and len(labels) > 10:  # a pair is hard to find in the matrix
+    if confusion and len(labels) > 10:  # a confused pair is hard to find in a large matrix
         pairs = [
             (count, true, predicted, count / sum(counts))
             for true, counts in zip(labels, confusion.counts, strict=True)
@@ -167,7 +172,7 @@ def _predictions(result: TaskResult) -> Section:
     blocks = prediction_tables(result)
     remark = "All rows are in predictions.jsonl; long texts are shortened here."
     if result.task == "token-classification":
-        remark += " Underlined tokens have a wrong tag; the right one is crossed out beside it."
+        remark += " Underlined tokens have a wrong tag; the correct one is struck through beside it."
     return Section("Predictions", [*blocks, note(remark)] if blocks else [])
 
 
@@ -207,7 +212,7 @@ def _runs(result: TaskResult) -> Section:
 
 
 def runs_table(result: TaskResult) -> Table:
-    """All trainings, with the best of each side marked."""
+    """A table of all training runs, with the best of each side marked."""
     metric, test = result.format(result.metric), any(run.test for run in result.runs)
     values = [(run.side, run.eval[result.metric]) for run in result.runs if result.metric in run.eval]
     best = {side: max(value for other, value in values if other == side) for side, _ in values}
@@ -234,7 +239,7 @@ def runs_table(result: TaskResult) -> Table:
 
 
 def learning_curves(result: TaskResult) -> list[page.Chart]:
-    """A chart for each metric that any of the runs has by epoch, all runs in each."""
+    """Draw a chart for each metric that any run has by epoch; each chart has all runs."""
     metric = result.format(result.metric)
     rising = "Where it rises while the training loss falls, the run overfits."
     known = [

@@ -1,6 +1,6 @@
 """Reads the folder of a fine-tuned model.
 
-It must have `task.json` and `metrics.json`; what else is missing is left out of the page.
+It must have `task.json` and `metrics.json`; what other files would contain is left out of reports if they are missing.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Epoch:
 
     epoch: float
     train_loss: float | None = None
-    """None in private training, where it would reveal something of the rows."""
+    """None in differentially private training, where it would reveal something about the rows."""
     eval: float | None = None
     """The main metric on the evaluation rows, if it was computed."""
     eval_loss: float | None = None
@@ -62,16 +62,16 @@ class TrainingRun:
     """Empty until it is scored on the test rows."""
     seconds: float | None = None
     collapsed: str = ""
-    """How it predicts the same for everything; empty where it does not."""
+    """A sentence on how the model has collapsed to a constant prediction; empty if it has not."""
     privacy: dict[str, Any] = field(default_factory=dict)
-    """Of private training: budget, noise and accountant, of all trainings of the command together."""
+    """Budget, noise and accountant of differentially private training, over all training runs of the command."""
     kept: bool = False
     metric: str = ""
-    """By which the best training is chosen."""
+    """The metric by which the best training run is chosen."""
 
     @property
     def name(self) -> str:
-        """For logs, legends and folders."""
+        """The name of the run in logs, legends and folders."""
         seed = "" if self.seed is None else f"seed {self.seed}"
         return " · ".join(filter(None, [self.side, format_settings(self.settings), seed]))
 
@@ -102,27 +102,27 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Details:
-    """`details.json`: where the metrics come from."""
+    """The content of `details.json`: how the metrics were obtained."""
 
     metric: str = ""
-    """The main one."""
+    """The main metric."""
     model: str = ""
     hub_name: str = ""
-    """Of the encoder, if it comes from the hub."""
+    """Name of the encoder on the hub, if it comes from there."""
     train_rows: float | None = None
     eval_rows: float | None = None
     test_rows: float | None = None
     chosen_on: str = ""
     reported_on: str = ""
     weights: dict[str, float] = field(default_factory=dict)
-    """Numbers of those that were `loaded` and of those that are `new`."""
+    """How many weights were `loaded`, and how many are `new`."""
     pretraining: dict[str, Any] = field(default_factory=dict)
-    """Of an encoder in the folder of its run: steps, tokens and FLOPs of that, and the names of its sources."""
+    """Steps, tokens, FLOPs and sources of the encoder's pre-training, if it is in the folder of that run."""
     confusion: Confusion | None = None
     per_class: dict[str, dict[str, float]] = field(default_factory=dict)
     points: list[Any] = field(default_factory=list)
     notes: dict[str, str] = field(default_factory=dict)
-    """By metric, how it was computed."""
+    """How a metric was computed, by metric."""
     device: str = ""
     versions: dict[str, Any] = field(default_factory=dict)
     better: list[str] = field(default_factory=list)
@@ -139,7 +139,7 @@ class Details:
 
     @property
     def scatter(self) -> list[tuple[float, float]]:
-        """True and predicted numbers."""
+        """Pairs of a true and a predicted number."""
         pairs = ([finite(x) for x in pair] for pair in self.points if isinstance(pair, list))
         return [(pair[0], pair[1]) for pair in pairs if len(pair) == 2 and None not in pair]  # type: ignore[misc]
 
@@ -153,7 +153,7 @@ class Trial:
     runs: list[TrainingRun]
 
     def spread(self, split: str, metric: str) -> Spread | None:
-        """Of the runs that have the metric on `eval` or `test`; None where none has."""
+        """The metric on `eval` or `test` over the runs that have it; None if none has."""
         values = [v for run in self.runs if (v := getattr(run, split).get(metric)) is not None]
         return Spread(values) if values else None
 
@@ -164,19 +164,19 @@ class TaskResult:
 
     folder: Path
     home: Path
-    """Where the folder will be: it may be read before it is given its name."""
+    """The final path of the folder, which has a temporary name while it is written."""
     name: str
     task: str
     learned: Record
-    """`task.json`: labels, lengths."""
+    """The content of `task.json`, such as labels and lengths."""
     metrics: Metrics
-    """Of the kept model on the reported split, in the order of the file, without those that repeat others."""
+    """Metrics of the kept model on `split`, in the order of the file, without those that equal others."""
     intervals: dict[str, Interval]
     """95 % intervals by metric."""
     baselines: list[Baseline]
     """Simple methods, tested on the same rows."""
     privacy: Record
-    """Of private training: budget, noise and accountant; empty for any other."""
+    """Budget, noise and accountant of differentially private training; empty for any other."""
     rows: float | None
     split: str
     config: Record = field(default_factory=dict)
@@ -236,7 +236,7 @@ class TaskResult:
         return list(found.values())
 
     def chosen(self, side: str) -> Trial | None:
-        """The settings of a side: those kept, else those run most often, else the best on eval."""
+        """The trial that represents a side: that with the kept run, else with most runs, else the best on eval."""
 
         def rank(trial: Trial) -> tuple[bool, int, float]:
             spread = trial.spread("eval", self.metric)
@@ -247,12 +247,12 @@ class TaskResult:
 
 
 def is_task_result(folder: Path) -> bool:
-    """Whether it is the folder of a fine-tuned model."""
+    """Whether a folder is that of a fine-tuned model."""
     return (folder / TASK).is_file()
 
 
 def read_task_results(folders: Iterable[Path]) -> list[TaskResult]:
-    """Each model once, under the shortest end of its path that distinguishes it.
+    """Read each model once; its name is the shortest end of its path that distinguishes it.
 
     Raises:
         ElektronError: one is not a readable folder of a fine-tuned model.
@@ -286,7 +286,7 @@ def read_task_result(folder: Path) -> TaskResult:
 
 
 def task_result(folder: Path, task: Record, metrics: Record) -> TaskResult:
-    """The result with the content of a model's `task.json` and of `metrics.json`."""
+    """Create the result from the contents of `task.json` and `metrics.json`."""
     home = final_path(folder)
     left_out = {"rows", "seconds", *repeated_metrics(task)}
     values = {name: finite(value) for name, value in metrics.items() if name not in left_out}
@@ -306,7 +306,7 @@ def task_result(folder: Path, task: Record, metrics: Record) -> TaskResult:
 
 
 def repeated_metrics(task: Record) -> set[str]:
-    """Metrics of a model, by its `task.json`, that equal precision, recall, F1 or accuracy by their definition."""
+    """Names of metrics that by definition equal precision, recall, F1 or accuracy for a task, given as `task.json`."""
     labels = task.get("labels")
     if task.get("task") != "classification" or not isinstance(labels, list):
         return set()

@@ -1,4 +1,4 @@
-"""What is said of a fine-tuned model in words: on its page, in a comparison of several, and in its card."""
+"""Sentences and names for a fine-tuned model, for its report, for comparisons and for its model card."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ def task_name(result: TaskResult) -> str:
 
 
 def from_scratch(result: TaskResult) -> bool:
-    """Whether the model was to begin from random weights."""
+    """Whether training was set to start from random weights."""
     return result.model.startswith("scratch:")
 
 
 def how_trained(result: TaskResult) -> str:
-    """Fine-tuned or not."""
+    """How the model was trained, in words."""
     return "trained from random weights" if from_scratch(result) else "fine-tuned"
 
 
 def rows_in_words(result: TaskResult) -> str:
-    """`5,000 test rows`."""
+    """The reported rows in words, such as `5,000 test rows`."""
     split = "evaluation" if result.split == "eval" else result.split
     rows = whole(result.rows) if result.rows is not None else ""
     return " ".join(filter(None, [rows, split, "rows"]))
 
 
 def main_metric(result: TaskResult) -> str:
-    """The main metric with its interval, that of each baseline, and what is clearly better than these."""
+    """Sentences on the main metric, its interval and baselines, and on what is clearly better than the baselines."""
     metric = result.format(result.metric)
     interval = metric.format_interval(result.intervals.get(result.metric))
     inside = f" (95 % interval {interval})" if interval else ""
@@ -58,7 +58,7 @@ def main_metric(result: TaskResult) -> str:
 
 
 def lead(result: TaskResult) -> str:
-    """What was learned, how well, and against what."""
+    """The first sentences of a report: encoder, training and main metric."""
     encoder = "/".join(Path(result.model).parts[-2:]) or "an encoder"
     rows = result.details.rows.get("train")
     on = f" on {whole(rows)} rows" if rows else ""
@@ -66,7 +66,7 @@ def lead(result: TaskResult) -> str:
 
 
 def privacy_sentence(privacy: dict[str, Any]) -> str:
-    """The budget of a private training and what it is for."""
+    """The budget of differentially private training, and what it protects."""
     epsilon, delta, noise, rate, norm = (
         f"{number(privacy, name) or float('nan'):.3g}"
         for name in ("epsilon", "delta", "noise_multiplier", "sample_rate", "max_grad_norm")
@@ -82,7 +82,7 @@ def privacy_sentence(privacy: dict[str, Any]) -> str:
 
 
 def warnings(result: TaskResult) -> list[str]:
-    """What a reader of the metrics must know."""
+    """Warnings for readers of the metrics."""
     details, found = result.details, list(result.details.warnings)
     if details.weights.get("loaded") == 0 and not from_scratch(result):
         found.append("no pretrained weights were loaded: the encoder began from random ones")
@@ -96,7 +96,7 @@ def warnings(result: TaskResult) -> list[str]:
 
 
 def facts(result: TaskResult) -> dict[str, str]:
-    """What was trained on what."""
+    """Encoder, numbers of rows and weights, training time and device."""
     details, kept, rows = result.details, result.kept, result.details.rows
     encoder = "encoder" if from_scratch(result) else "pretrained encoder"
     found = {
@@ -128,7 +128,7 @@ def reported_spread(result: TaskResult) -> Spread:
 
 
 def seeds_sentences(result: TaskResult) -> list[str]:
-    """Median and spread over seeds, a sentence a split."""
+    """Median and range over seeds, one sentence per split."""
     metric = result.format(result.metric)
     return [
         f"{metric.title} on {split}: median {metric.format_value(spread.median)} of "
@@ -138,7 +138,11 @@ def seeds_sentences(result: TaskResult) -> list[str]:
 
 
 def pretraining_gain(result: TaskResult) -> tuple[dict[str, Spread], str, str] | None:
-    """Pre-trained against from scratch: their spreads, the split and the verdict; None without two sides."""
+    """Compare pre-trained with from scratch.
+
+    Returns:
+        The spread of each side, the split and the verdict; None if there are not two sides.
+    """
     trials = {name: result.chosen(side) for side, name in SIDES.items()}
     runs = [run for trial in trials.values() if trial for run in trial.runs]
     split = "test" if all(result.metric in run.test for run in runs) else "eval"

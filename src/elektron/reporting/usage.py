@@ -41,12 +41,12 @@ def pretraining_usage(run: PretrainingRun, several: bool) -> list[Block]:
 
 
 def encoder_code(run: PretrainingRun, folder: str) -> str:
-    """Code for the hidden states of a text."""
+    """Code that computes the hidden states of a text."""
     return _render("encoder", run.config.get("family"), repr(folder))
 
 
 def detector_code(run: PretrainingRun) -> str:
-    """Code for the probability that each token was replaced; empty where that was not learned."""
+    """Code that computes the probability that each token was replaced; empty if the objective does not train that."""
     learned = run.config.get("objective") not in WITHOUT_DETECTOR
     return _render("detector", run.config.get("family")) if learned else ""
 
@@ -65,11 +65,11 @@ def task_usage(result: TaskResult) -> list[Block]:
 
 
 def shell_usage(folder: str) -> str:
-    """Use with `elektron`."""
+    """Command that predicts with a fine-tuned model."""
     return f"elektron predict {shlex.quote(folder)} --input FILE --output predictions.jsonl"
 
 
 def python_usage(result: TaskResult, folder: str) -> str:
-    """Use with transformers alone, and the family's own classes where it has some."""
+    """Python code that uses a fine-tuned model with transformers, and with `elektron.models` if its family needs it."""
     several, pairs = (bool(result.learned.get(name)) for name in ("several", "pairs"))
     return _render("task", result.task, result.family, repr(folder), several, pairs)

@@ -19,7 +19,7 @@ from elektron.reporting.seed_comparison import MIN_SEEDS, Interval, Outcome, Spr
 from elektron.sweep import format_settings
 
 JSON, MARKDOWN, PAGE = "comparison.json", "comparison.md", "comparison.html"
-OF_PRETRAINING: dict[str, tuple[str, Callable[[float | None], str]]] = {
+PRETRAINING_COLUMNS: dict[str, tuple[str, Callable[[float | None], str]]] = {
     "generator_loss": ("generator loss", lambda value: decimal(value, 3)),
     "discriminator_auc": ("AUC", lambda value: decimal(value, 3)),
     "flops": ("FLOPs", scientific),
@@ -27,15 +27,15 @@ OF_PRETRAINING: dict[str, tuple[str, Callable[[float | None], str]]] = {
     "tokens": ("tokens", short),
     "discriminator_parameters": ("parameters", short),
 }
-"""Columns of the pre-training, with medians over the seeds."""
+"""Title and format of the columns on pre-training, which have medians over the seeds."""
 
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """A run's result on a probe."""
+    """A run's result on a probe, which is a task that its discriminator is fine-tuned on."""
 
     command: str
-    """What follows `elektron finetune`."""
+    """The arguments of `elektron finetune`."""
     task: str
     metric: str
     """The task's main metric."""
@@ -46,7 +46,7 @@ class ProbeResult:
     interval: Interval | None
     """Its 95 % bootstrap interval."""
     collapsed: str | None
-    """The constant prediction, where the model has collapsed to one."""
+    """The constant prediction, if the model has collapsed to one."""
     baselines: dict[str, float] = field(default_factory=dict)
     """The metric of simple methods on the same rows."""
 
@@ -64,7 +64,7 @@ class VariantRun:
     budget: str
     seed: int
     folder: str
-    """Relative to the comparison's; it has a folder for each probe and `pretraining`."""
+    """Path relative to the comparison's folder; it has a folder for each probe, and `pretraining`."""
     flops: float | None = None
     seconds: float | None = None
     tokens: float | None = None
@@ -80,63 +80,63 @@ class VariantRun:
         return self.parameters.get("discriminator")
 
     def link(self, name: str) -> str:
-        """The report of a probe, or of the pre-training, as an address relative to the comparison's folder."""
-        # `./`, so that no name reads as a scheme
+        """URL of the report on a probe, or on `pretraining`, relative to the comparison's folder."""
+        # `./` prevents a name from being read as a URL scheme
         return "./" + quote(f"{self.folder}/{name}/report.html")
 
 
 @dataclass(frozen=True)
 class VariantResult:
-    """One way to pre-train."""
+    """A variant: one way to pre-train."""
 
     name: str
     settings: dict[str, Any]
-    """Those in which it differs from the others."""
+    """The settings in which it differs from the others."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """`comparison.json`."""
+    """The content of `comparison.json`."""
 
     recipe: str
     data: str
     shared: dict[str, Any]
-    """Settings of all variants."""
+    """Settings that were given to all variants."""
     budget_kind: Literal["time", "flops"]
     budgets: list[str]
-    """The smallest first."""
+    """The budgets, smallest first."""
     seeds: list[int]
     probes: dict[str, str]
-    """Their names and what follows `elektron finetune`."""
+    """The arguments of `elektron finetune`, by the name of the probe."""
     variants: list[VariantResult]
     """The first is what the others are compared with."""
     runs: list[VariantRun]
 
     def first(self, probe: str) -> ProbeResult:
-        """Of the first run: all have the same task, metric and rows."""
+        """The first run's result on a probe, for task, metric and rows, which are the same for all runs."""
         return self.runs[0].probes[probe]
 
     def heading(self, probe: str) -> str:
-        """A probe with its metric."""
+        """The heading of a probe's column: its name, metric and split."""
         first = self.first(probe)
         return f"{probe}, {first.format.title} on {first.split}"
 
     def runs_of(self, variant: str, budget: str) -> list[VariantRun]:
-        """Of all seeds."""
+        """The runs of a variant at a budget, one per seed."""
         return [run for run in self.runs if (run.variant, run.budget) == (variant, budget)]
 
     def median(self, name: str, variant: str, budget: str) -> float | None:
-        """The median of a pre-training's metric over the seeds that have it."""
+        """The median of a pre-training metric over the seeds that have it."""
         values = [getattr(run, name) for run in self.runs_of(variant, budget)]
         known = [value for value in values if value is not None]
         return statistics.median(known) if known else None
 
     def spread(self, probe: str, variant: str, budget: str) -> Spread:
-        """The probe's metric over the seeds."""
+        """A probe's metric over the seeds."""
         return Spread([run.probes[probe].value for run in self.runs_of(variant, budget)])
 
     def outcome(self, probe: str, variant: str, budget: str) -> Outcome | None:
-        """Whether it is ahead of the first variant; None for the first itself."""
+        """Whether a variant is ahead of the first one; None for the first one itself."""
         first = self.variants[0].name
         if variant == first:
             return None
@@ -150,7 +150,7 @@ class Comparison:
 
 
 def write_comparison(folder: Path, comparison: Comparison) -> str:
-    """Write the three files; the text of the Markdown file.
+    """Write `comparison.json`, `comparison.md` and `comparison.html`, and return the text of the Markdown file.
 
     Raises:
         ElektronError: the page cannot be written.
@@ -164,13 +164,13 @@ def write_comparison(folder: Path, comparison: Comparison) -> str:
 
 
 def comparison_markdown(comparison: Comparison) -> str:
-    """Table and notes."""
+    """The table of results and its notes in Markdown."""
     listed = "\n".join(f"- {markdown.plain(sentence)}" for sentence in notes(comparison))
     return f"{quality_table(comparison).markdown()}\n\n{listed}\n"
 
 
 def variants_report(comparison: Comparison) -> Report:
-    """The page."""
+    """Create the HTML report."""
     count = len(comparison.variants)
     variants = f"{count} variant{'s' if count > 1 else ''}"
     names = [_name(comparison, variant.name) for variant in comparison.variants]
@@ -208,9 +208,9 @@ def quality_table(comparison: Comparison) -> Table:
             at = variant.name, budget
             row: list[Inline] = [_name(comparison, variant.name), *([budget] if several else [])]
             row += [_quality(comparison, probe, *at) for probe in comparison.probes]
-            row += [write(comparison.median(n, *at)) for n, (_, write) in OF_PRETRAINING.items()]
+            row += [write(comparison.median(n, *at)) for n, (_, write) in PRETRAINING_COLUMNS.items()]
             rows.append(row)
-    return Table([*head, *(title for title, _ in OF_PRETRAINING.values())], rows)
+    return Table([*head, *(title for title, _ in PRETRAINING_COLUMNS.values())], rows)
 
 
 def _quality(comparison: Comparison, probe: str, variant: str, budget: str) -> Cell:
@@ -223,7 +223,7 @@ def _quality(comparison: Comparison, probe: str, variant: str, budget: str) -> C
 
 
 def quality_chart(comparison: Comparison, probe: str) -> page.Chart:
-    """A mark for each run over its FLOPs; a curve through each variant's medians if there are several budgets."""
+    """Draw a mark for each run over its FLOPs; with several budgets, a curve through each variant's medians."""
     first, several = comparison.first(probe), len(comparison.budgets) > 1
     figure = charts.line_chart(
         quality_lines(comparison, probe), "FLOPs", scientific, first.format.format_tick, log_x=True
@@ -266,7 +266,7 @@ def _runs_table(comparison: Comparison) -> Table:
 
 
 def notes(comparison: Comparison) -> Iterator[str]:
-    """What a reader of the table must know."""
+    """Yield sentences that explain the table."""
     seeds = comparison.seeds
     by = "seed 1" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
     kind = "wall-clock time of training" if comparison.budget_kind == "time" else "counted FLOPs"
@@ -285,7 +285,7 @@ def notes(comparison: Comparison) -> Iterator[str]:
         )
     first = comparison.variants[0].name
     if len(comparison.variants) > 1 and len(seeds) < MIN_SEEDS:
-        yield f"Against {first}: fewer than {MIN_SEEDS} seeds resolve nothing."
+        yield f"Against {first}: no comparison with fewer than {MIN_SEEDS} seeds."
     elif len(comparison.variants) > 1:
         yield (
             f"Against {first}: ahead or behind where all seeds of one are beyond all seeds of the other and the "

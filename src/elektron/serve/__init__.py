@@ -1,1 +1,1 @@
-"""A model behind an HTTP API, with a page to try it."""
+"""`elektron serve`: an HTTP API for a model, with a page to try it."""

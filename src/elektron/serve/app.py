@@ -1,4 +1,4 @@
-"""The application: rows as JSON or csv in, the answers of `elektron predict` out, and every error as JSON."""
+"""The FastAPI application: takes rows as JSON or csv and returns what `elektron predict` writes; errors are JSON."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 
 CSV = "text/csv"
 UPLOAD = "file.csv"
-"""The name of what was sent, in messages."""
-MOST_EXPLAINED = 10
-"""Rows of a request; each costs as much as some hundred predictions."""
+"""Name of the csv in a request, in messages."""
+MAX_EXPLAINED_ROWS = 10
+"""Maximum number of rows in a request to /explain; each costs as much as a few hundred predictions."""
 SHOWN_ERRORS = 3
 PAGE_POLICY = (
     "default-src 'none'; script-src 'sha256-{script}'; style-src 'sha256-{style}'; "
@@ -50,12 +50,12 @@ PAGE_POLICY = (
 
 
 def create_app(served: ServedModel, config: ServeConfig, hosts: Sequence[str] | None) -> Guard:
-    """The application of a model.
+    """Create the application that serves a model.
 
     Args:
         served: the model.
         config: its name and limits.
-        hosts: what a Host header may be; None for anything.
+        hosts: allowed values of the Host header; None for any.
     """
     layout = served.layout
     batcher = Batcher(config.max_queue)
@@ -75,7 +75,7 @@ def create_app(served: ServedModel, config: ServeConfig, hosts: Sequence[str] | 
     app = FastAPI(
         title=f"Elektron: {served.task}",
         version=__version__,
-        docs_url=None,  # it loads scripts from elsewhere; the page shows the same
+        docs_url=None,  # FastAPI's page loads scripts from another host; our page shows the same
         redoc_url=None,
         lifespan=lifespan,
     )
@@ -83,7 +83,7 @@ def create_app(served: ServedModel, config: ServeConfig, hosts: Sequence[str] | 
         app.add_exception_handler(error_class, _answer_to_error)
 
     def answer(records: Sequence[Record]) -> list[tuple[Prediction, Unknown]]:
-        """Predictions, and how much of the texts the tokenizer does not know."""
+        """Predict each record, and count the characters that the tokenizer does not know."""
         unknown = [counter.count(input_texts(layout, [record])) for record in records]
         return list(zip(served.predict(records), unknown, strict=True))
 
@@ -92,13 +92,13 @@ def create_app(served: ServedModel, config: ServeConfig, hosts: Sequence[str] | 
         try:
             answers = await batcher.submit(answer, records, most)
         except QueueFullError:
-            message = f"{batcher.rows:,} rows wait already, at most {config.max_queue:,}: try later"
+            message = f"{batcher.rows:,} rows are waiting, and at most {config.max_queue:,} may: retry later"
             raise HTTPException(429, message, {"Retry-After": "1"}) from None
         rows_answered += len(records)
         return answers
 
     async def predict(records: Sequence[Record]) -> tuple[list[Prediction], list[str]]:
-        """Predictions and warnings."""
+        """Predictions of records, and warnings about them."""
         answers = await submit(answer, records, ROWS_AT_ONCE)
         unknown = Unknown()
         for _, of_row in answers:
@@ -133,7 +133,7 @@ def create_app(served: ServedModel, config: ServeConfig, hosts: Sequence[str] | 
         return JsonResponse({"rows": rows, "warnings": warnings})
 
     if served.explain is not None:
-        rows_explained = model_of_rows(layout, config, MOST_EXPLAINED)
+        rows_explained = model_of_rows(layout, config, MAX_EXPLAINED_ROWS)
         explain = served.explain
 
         @app.post(
@@ -203,7 +203,7 @@ def create_app(served: ServedModel, config: ServeConfig, hosts: Sequence[str] | 
 
 
 def model_of_rows(layout: Layout, config: ServeConfig, most: int) -> type[BaseModel]:
-    """The pydantic model of `{"rows": […]}` with at most so many: the roles of a task's files that are not labels."""
+    """Create the pydantic model of `{"rows": […]}`: at most `most` rows with the roles of the layout except labels."""
     text = Annotated[str, Field(max_length=config.max_characters), AfterValidator(_content)]
     kinds: dict[str, Any] = {
         "tokens": text | Annotated[list[text], Field(min_length=1, max_length=config.max_characters)],
@@ -250,7 +250,7 @@ def records_in(content: bytes, rows_model: type[BaseModel]) -> list[Record]:
     """The records of a JSON body.
 
     Raises:
-        HTTPException: 400 for what is no JSON, 422 for other rows than the task's.
+        HTTPException: 400 if the body is not JSON, 422 if the rows do not fit the task.
     """
     try:
         rows: Any = rows_model.model_validate_json(content)
@@ -269,7 +269,7 @@ def records_in(content: bytes, rows_model: type[BaseModel]) -> list[Record]:
 
 
 def _place(parts: Sequence[int | str]) -> str:
-    """Such as `rows[0].text: `; names after that of the field are types."""
+    """Where a validation error is, such as `rows[0].text: `; names after the field are pydantic's and left out."""
     place = "".join(
         f"[{part}]" if isinstance(part, int) else f".{part}"
         for depth, part in enumerate(parts)
@@ -289,7 +289,7 @@ def records_in_csv(content: bytes, layout: Layout, files: FilesConfig, config: S
 
     Raises:
         HTTPException: it is not UTF-8, or has too many rows.
-        ElektronError: it is no csv of the task, or a text is too long.
+        ElektronError: it is not a csv that fits the task, or a text is too long.
     """
     try:
         text = content.decode("utf-8-sig")
@@ -327,9 +327,9 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
 
 
 async def body_of(request: Request, kind: str) -> bytes:
-    """The body of a request; raises HTTPException 415 if it says to be of another kind.
+    """Return the body of a request; raise HTTPException 415 if its Content-Type is not `kind`.
 
-    A web page of another origin cannot send these kinds without being allowed to.
+    Browsers ask for permission (CORS preflight) before a page of another origin sends JSON or csv.
     """
     given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if given != kind:
@@ -343,12 +343,12 @@ async def _answer_to_error(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):
         return error_response(error.status_code, error.detail, error.headers)
     if isinstance(error, ClientDisconnect):
-        return Response(status_code=499)  # nobody reads it
+        return Response(status_code=499)  # the client has disconnected
     return error_response(500, "internal error: the server's log has more")
 
 
 def page_with_policy() -> tuple[str, str]:
-    """The page, and the content policy that allows its own script and style and nothing else."""
+    """Return the page, and the Content-Security-Policy that allows no scripts and styles but its own."""
     page = resources.files("elektron.serve").joinpath("page.html").read_text(encoding="utf-8")
     digests = {}
     for tag in ("script", "style"):

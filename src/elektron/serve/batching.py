@@ -1,7 +1,7 @@
-"""Requests that wait together pass through the model together, on one worker thread.
+"""Dynamic batching: rows of several waiting requests form a batch, which the model reads on one worker thread.
 
-No request is delayed to fill a batch: the worker takes the waiting rows, one from each request in turn, so that a
-request with many rows does not block the others. Everything but the model runs in the event loop.
+No request is delayed to fill a batch: the worker takes the rows that wait, one from each request in turn, so that a
+request with many rows does not block the others. Everything except the model runs in the event loop.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from typing import Any
 from elektron.finetuning.readers.records import Record
 
 ROWS_AT_ONCE = 256
-"""Rows taken at once; the predictor makes batches of similar length of them."""
+"""Maximum number of rows in a batch; the predictor splits it into smaller ones of similar length."""
 CHARACTERS_AT_ONCE = 32_768
-"""Characters taken at once, unless one row has more: about two of the predictor's batches on a CPU."""
+"""Maximum number of characters in a batch, unless one row has more: about two of the predictor's batches on a CPU."""
 
 Answer = Callable[[Sequence[Record]], Sequence[Any]]
-"""From records to an answer for each."""
+"""A function from records to an answer for each."""
 
 
 class QueueFullError(Exception):
-    """So many rows wait that no more are accepted."""
+    """Too many rows wait to accept more."""
 
 
 @dataclass(eq=False)
@@ -49,32 +49,34 @@ class _Request:
 
 
 class Batcher:
-    """The queue of requests.
+    """The queue of requests, and the worker that answers them.
 
     Args:
-        max_queue: most rows that wait or are being answered.
+        max_queue: maximum number of rows that wait or are being answered.
     """
 
     def __init__(self, max_queue: int) -> None:
         self.max_queue = max_queue
         self.rows = 0
-        """Rows that wait or are being answered."""
+        """Number of rows that wait or are being answered."""
         self.batches = 0
-        """Batches so far."""
+        """Number of batches so far."""
         self._waiting: deque[_Request] = deque()
         self._arrived = asyncio.Event()
 
     async def submit(self, answer: Answer, records: Sequence[Record], most: int = ROWS_AT_ONCE) -> list[Any]:
-        """The answers to records, in their order; if the caller is cancelled, the rest of them is dropped.
+        """Queue records and return their answers, in order.
+
+        If the caller is cancelled, the records not yet answered are dropped.
 
         Args:
             answer: called on the worker thread.
             records: all with the same roles.
-            most: rows that `answer` is called with.
+            most: maximum number of records that `answer` is called with.
 
         Raises:
             QueueFullError: too many rows wait.
-            ElektronError: as `answer` does, and so for every other error.
+            ElektronError: `answer` raised it; any other exception of `answer` is passed on too.
         """
         if self.rows + len(records) > self.max_queue and self.rows:
             raise QueueFullError
@@ -111,7 +113,7 @@ class Batcher:
                         request.future.set_result(request.answers)
 
     def _take(self) -> list[tuple[_Request, int]]:
-        """The requests and numbers of the next rows; a request of which rows remain goes to the back."""
+        """Take the next rows, as requests and row numbers; a request with rows left goes to the back of the queue."""
         taken: list[tuple[_Request, int]] = []
         passed: list[_Request] = []
         characters = 0
@@ -122,7 +124,7 @@ class Batcher:
             if taken and not request.mixes_with(taken[0][0]):
                 passed.append(request)
                 continue
-            # As text, lists have about as many characters.
+            # Values may be lists; the length of their text approximates the number of characters.
             characters += len(str(request.records[request.taken].values))
             if taken and characters > CHARACTERS_AT_ONCE:
                 passed.append(request)
@@ -135,7 +137,7 @@ class Batcher:
         return taken
 
     def _failed(self, requests: Sequence[_Request], error: BaseException) -> None:
-        """Pass an error on to the only request of a batch; of several, each is tried alone."""
+        """Pass an error on if the batch had one request; if it had several, try each of them alone."""
         for request in requests:
             if len(requests) > 1:
                 request.alone, request.taken = True, len(request.answers)

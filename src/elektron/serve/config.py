@@ -16,21 +16,21 @@ class ServeConfig(ValidatedConfig):
     model: Positional[str]
     """Folder or hub name of a fine-tuned model, or folder of a pre-training run to find suspicious words."""
     host: str = "127.0.0.1"
-    """Address to listen on; 0.0.0.0 is every address of this machine, which has no authentication."""
+    """Address to listen on; 0.0.0.0 is every address of this machine. There is no authentication."""
     port: Annotated[int, Within(least=0, below=1 << 16)] = 8000
     """Port to listen on; 0 is any free one."""
     task: TaskName | None = None
-    """For a model that was not made here: what it does (default: by its class)."""
+    """Task of a model that Elektron did not fine-tune (default: inferred from its class)."""
     max_rows: Size = 1000
-    """Most rows in a request."""
+    """Maximum number of rows in a request."""
     max_characters: Size = 20_000
-    """Most characters in a text of a row."""
+    """Maximum number of characters in a text of a row."""
     max_queue: Size = 4096
-    """Most rows that wait; a request beyond them is answered with status 429."""
+    """Maximum number of waiting rows; a request that exceeds it is answered with status 429."""
     timeout: AboveZero[float] = 60.0
-    """Seconds for a request, its upload and its wait included; then it is answered with status 503."""
+    """Seconds for a request, including upload and waiting; after that it is answered with status 503."""
     batch_size: Size | None = None
-    """Most rows that pass through the network at once (default: as many as their length allows)."""
+    """Maximum number of rows in a batch (default: as many as their length allows)."""
     precision: Literal["fp32", "bf16"] | None = None
     """Precision of matrix products (default: bf16 where the processor is fast at it, else fp32)."""
     decoding: DecodingConfig = field(default_factory=DecodingConfig)

@@ -1,4 +1,4 @@
-"""What every request passes: the check of its host, limits of its size and time, headers of answers, and metrics."""
+"""Middleware for every request: checks the Host header, limits size and time, sets response headers, counts metrics."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from elektron.io.files import to_json
 
 MAX_BODY = 4 << 20
-"""Bytes."""
+"""Maximum size of a request body in bytes."""
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -24,11 +24,11 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-"""Of every answer; the page has a content policy of its own."""
+"""Headers of every response; the page has its own Content-Security-Policy."""
 
 
 class JsonResponse(Response):
-    """A value as JSON."""
+    """A response with a value as JSON."""
 
     media_type = "application/json"
 
@@ -37,7 +37,7 @@ class JsonResponse(Response):
 
 
 def error_response(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
-    """`{"error": message}`."""
+    """Create the response `{"error": message}`."""
     return JsonResponse({"error": message}, status, headers)
 
 
@@ -46,10 +46,10 @@ class Guard:
 
     Args:
         app: the application.
-        hosts: what a Host header may name; None for anything. On a loopback address this keeps web pages from
-            reaching the server under a name of their own (DNS rebinding).
+        hosts: allowed values of the Host header; None for any. On a loopback address this prevents DNS rebinding: a
+            web page cannot reach the server through a domain name of its own.
         timeout: seconds for a request.
-        paths: those that metrics name; all others count as `other`.
+        paths: paths with metrics of their own; all others count as `other`.
     """
 
     def __init__(self, app: ASGIApp, hosts: Sequence[str] | None, timeout: float, paths: Sequence[str]) -> None:
@@ -58,9 +58,9 @@ class Guard:
         self.timeout = timeout
         self.paths = paths
         self.requests: Counter[tuple[str, int]] = Counter()
-        """By path and status."""
+        """Number of requests by path and status."""
         self.seconds: defaultdict[str, float] = defaultdict(float)
-        """By path, of all requests together."""
+        """Total seconds of requests by path."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -97,12 +97,12 @@ class Guard:
                 await app(scope, receive, counted_send)
         finally:
             path = scope["path"] if scope["path"] in self.paths else "other"
-            # Without a status the client has left, or the application has failed.
+            # There is no status if the client has disconnected or the application has failed.
             self.requests[path, status or 499] += 1
             self.seconds[path] += time.perf_counter() - began
 
     def _refused(self, headers: Headers) -> Response | None:
-        """The answer to a request that the application need not see."""
+        """The error response to a request with a wrong host or too large a body; None for any other."""
         host = re.sub(r":\d*$", "", headers.get("host", "").lower())
         if self.hosts is not None and host not in self.hosts:
             return error_response(421, f"this server answers to {' or '.join(self.hosts)} only: set the Host header")

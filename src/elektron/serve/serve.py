@@ -1,6 +1,6 @@
-"""`elektron serve`: load a model, say what is exposed, and answer requests until a signal ends it.
+"""`elektron serve`: loads a model, prints what it exposes, and answers requests until it receives a signal.
 
-The model is a fine-tuned one by its task, or a pre-trained pair that finds suspicious words.
+The model is a fine-tuned one, or the networks of a pre-training run, which find suspicious words.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from elektron.terminal import echo
 log = logging.getLogger(__name__)
 
 MAX_CONNECTIONS = 1024
-"""Each may hold a body in memory while it is read."""
+"""Maximum number of open connections; each may hold a request body in memory while it is read."""
 IDLE_SECONDS = 65
-"""After which a connection without a request is closed: later than clients (httpx 5) and proxies (60) do, which would
-otherwise send a request just then and lose it."""
+"""Seconds after which an idle connection is closed. Clients (httpx 5) and proxies (60) close it earlier, so that
+no request is sent on a connection that the server is closing."""
 
 
 def serve(config: ServeConfig) -> None:
@@ -57,7 +57,7 @@ def serve(config: ServeConfig) -> None:
         loopback = ipaddress.ip_address(address).is_loopback
         host = f"[{address}]" if ":" in address else address
         app = create_app(served, config, [host, "localhost"] if loopback else None)
-        # The readers' notes quote the texts of requests.
+        # Warnings of the file readers quote the texts of requests, which must not be logged.
         logging.getLogger("elektron.finetuning").setLevel(logging.ERROR)
         echo(
             f"{Path(config.model).name}: {served.task}, on {served.device}\n"
@@ -89,41 +89,41 @@ def serve(config: ServeConfig) -> None:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens on host and port. Raises ElektronError if there is none."""
+    """Return a socket that listens on host and port; raise ElektronError if that is not possible."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.create_server(address, family=family, backlog=MAX_CONNECTIONS)
-    except (OSError, UnicodeError) as error:  # the second: a host such as `127.0.0..1`
+    except (OSError, UnicodeError) as error:  # UnicodeError: a host such as `127.0.0..1`
         reason = getattr(error, "strerror", None) or first_line(error)
         raise ElektronError(f"--host {host} --port {port}: nothing can listen there ({reason})") from error
-    # Connections inherit it. asyncio sets it only for sockets made with the protocol's number; without it, a client
-    # waits 40 ms for the second packet of an answer.
+    # Accepted connections inherit TCP_NODELAY. asyncio sets it only on sockets created with proto=IPPROTO_TCP; without
+    # it, a client waits 40 ms for the second packet of a response.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening
 
 
 @dataclass(frozen=True)
 class ServedModel:
-    """What the application needs to know of a model."""
+    """A model, with what the application needs to know about it."""
 
     task: str
     layout: Layout
-    """What a row holds."""
+    """The roles of a row's fields."""
     predict: Callable[[Sequence[Record]], list[Prediction]]
     tokenizer: PreTrainedTokenizerBase
     device: str
     max_length: int
-    """Tokens that are read at once."""
+    """Maximum number of tokens that are read at once."""
     labels: list[str] | None = None
     explain: Callable[[Sequence[Record]], list[dict[str, Any]]] | None = None
-    """What the answers depend on; None where that cannot be said."""
+    """Explains the predictions for records; None if the model cannot be explained."""
 
 
 def load_model(config: ServeConfig) -> ServedModel:
-    """The model of a folder or hub name; a pre-training run detects suspicious words.
+    """Load the model to serve; that of a pre-training run finds suspicious words.
 
     Raises:
-        ElektronError: there is no such model, or it is of another task.
+        ElektronError: there is no such model, or it has another task.
     """
     if network_of_run(config.model, DISCRIMINATOR):
         if config.task is not None or config.decoding != DecodingConfig():
@@ -148,8 +148,8 @@ def load_model(config: ServeConfig) -> ServedModel:
 def explanations_of(
     predictor: Predictor, config: ServeConfig
 ) -> Callable[[Sequence[Record]], list[dict[str, Any]]] | None:
-    """A function that explains answers as `elektron explain` does; None without captum or where it cannot."""
-    if exported_file(config.model) is not None:  # no gradients
+    """A function that explains records as `elektron explain` does; None if that is not possible."""
+    if exported_file(config.model) is not None:  # exported models have no gradients
         return None
     try:
         captum()

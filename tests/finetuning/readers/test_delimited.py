@@ -224,7 +224,7 @@ def test_line_endings(tmp_path: Path, ends: str) -> None:
 
 
 def test_other_unicode_line_separators_are_text(tmp_path: Path) -> None:
-    texts = ["a\x0bb", "c\x85d", "e\u2028f", "g\x1ch", "i\0j"[:1]]
+    texts = [f"a{separator}b" for separator in "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"]
     path = write(tmp_path, "a.tsv", "text\tlabel\n" + "".join(f"{t}\t1\n" for t in texts))
     assert [value["text"] for value in values(path)] == texts
 

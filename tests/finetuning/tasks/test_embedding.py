@@ -197,7 +197,7 @@ def test_column_missing_from_some_rows_raises(encoders, tmp_path, role):
     row = {"sentence1": "the cat .", "sentence2": "the dog ."}
     for first, second in (({role: "1"}, {}), ({}, {role: "1"}), ({role: "1"}, {role: None})):
         files = {"mixed": str(write_jsonl(tmp_path / "mixed.jsonl", [row | first, row | second]))}
-        with pytest.raises(ElektronError, match=r"line .*: it \w+ a \w+, unlike .*: all rows or none"):
+        with pytest.raises(ElektronError, match=r"line .*: it \w+ a \w+, unlike .*: all rows must have one, or none"):
             tune(encoders, files, "mixed", tmp_path / "model")
 
 

@@ -194,8 +194,20 @@ class TestTokenClassification:
         (said,) = task.predictions(rows, features, outputs)
         assert len(said["tags"]) == len(tokens)
         wrong = [n for n, tag in enumerate(said["tags"]) if tag == "B-X"]
-        # A word in two windows takes its tag from the window in which it is farther from the edge.
-        assert set(wrong) <= {0, len(tokens) - 1}
+        # Only the first and the last word are outermost in every window that has them.
+        assert wrong == [0, len(tokens) - 1]
+
+    def test_overlap_of_windows_is_divided_in_its_middle(self, tokenizer):
+        task = self.task("O", "B-X")
+        rows = [record(tokens=["the", "cat"] * 20)]
+        features = task.features(rows, tokenizer, labelled=False)
+        outputs = [
+            np.tile(np.array([number % 2, 1 - number % 2], np.float32), (len(feature["words"]), 1))
+            for number, feature in enumerate(features)
+        ]
+        (said,) = task.predictions(rows, features, outputs)
+        # Windows of 14 words overlap by 4, of which the first 2 are nearer to the middle of the earlier window.
+        assert said["tags"] == ["O"] * 12 + ["B-X"] * 10 + ["O"] * 10 + ["B-X"] * 8
 
     @pytest.mark.parametrize(
         ("text", "tokens"),

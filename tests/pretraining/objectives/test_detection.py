@@ -61,11 +61,12 @@ def test_no_gradient_from_the_discriminator_into_the_generator(family):
     assert with_gradient(pair.discriminator)
 
 
-def test_padding_does_not_contribute_to_detection_loss(family):
+def test_padding_does_not_contribute_to_losses(family):
     pair, batch = make_pair(family), make_batch()
-    cut = MicroBatch(*(t[1:, :5] if t.shape[1] == 8 else t[1:] for t in batch))
+    cut = MicroBatch(*(t[1:, :5] if t.shape[1] == 8 else t[1:, :1] for t in batch))  # without the unused slot
     second, together = run("rtd", pair, cut), run("rtd", pair, batch)
     first = run("rtd", pair, MicroBatch(*(t[:1] for t in batch)))
+    torch.testing.assert_close(together.generator_loss, second.generator_loss + first.generator_loss)
     torch.testing.assert_close(together.detection_loss, second.detection_loss + first.detection_loss)
     assert together.histogram.sum() == 13
 

@@ -1,4 +1,4 @@
-"""Metrics of classification: one class a row, or a set of labels a row."""
+"""Metrics of classification: one class per row, or a set of labels per row."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from elektron.finetuning.metrics.measure import (
 
 
 def single_label(truth: NDArray[np.int64], predicted: NDArray[np.int64], labels: Sequence[str]) -> Measure:
-    """Predictions of one class a row, with the definitions of scikit-learn.
+    """Metrics of predictions with one class per row, as scikit-learn defines them.
 
     accuracy, precision, recall, f1, f1_macro, f1_micro, precision_macro and recall_macro are from 0
     to 1; mcc (Matthews, 1975; for several classes Gorodkin, 2004) is from −1 to 1, where 0 is chance.
 
-    Of two classes, precision, recall and f1 are those of the second, as in GLUE's MRPC and QQP; of
-    any other number they are macro averages. Macro averages are over the classes that occur among
-    truths or predictions. With one class a row, f1_micro is the accuracy.
+    With two classes, precision, recall and f1 are those of the second class, as in GLUE's MRPC and
+    QQP; otherwise they are macro averages, over the classes that occur among the true or predicted
+    ones. With one class per row, f1_micro is the accuracy.
 
     Args:
         truth: `(rows,)` class numbers.
@@ -63,7 +63,7 @@ def single_label(truth: NDArray[np.int64], predicted: NDArray[np.int64], labels:
 
 
 def matthews_correlation(totals: NDArray[np.int64]) -> float:
-    """MCC from the right, predicted and true rows of each class; 0 where only one class occurs."""
+    """MCC from the numbers of right, predicted and true rows, `(3, classes)`; 0 if only one class occurs."""
     right, predicted, true = totals.astype(np.float64)
     rows = true.sum()
     covariance = right.sum() * rows - predicted @ true
@@ -72,17 +72,17 @@ def matthews_correlation(totals: NDArray[np.int64]) -> float:
 
 
 def multi_label(truth: NDArray[np.bool_], predicted: NDArray[np.bool_], labels: Sequence[str]) -> Measure:
-    """Predictions of any number of labels a row; every metric is from 0 to 1.
+    """Metrics of predictions with any number of labels per row; each is from 0 to 1.
 
-    accuracy is the fraction of rows whose whole set is right. precision, recall, f1 and f1_micro are
-    over all labels of all rows; f1_macro is the mean over the labels that occur among truths or
-    predictions; f1_samples is the mean over rows, where a row without true and predicted labels
-    counts 1. scikit-learn gives the same with `zero_division` 0, nan and 1.
+    accuracy is the fraction of rows whose whole set of labels is right. precision, recall, f1 and
+    f1_micro are over all labels of all rows; f1_macro is the mean over the labels that occur among
+    the true or predicted ones; f1_samples is the mean over rows, where a row without true and
+    predicted labels counts 1. scikit-learn computes the same with `zero_division` 0, nan and 1.
 
     Args:
         truth: `(rows, labels)`.
         predicted: `(rows, labels)`.
-        labels: their names.
+        labels: names of the labels.
     """
     counts = Counts(truth & predicted, predicted, truth)
     exact = (truth == predicted).all(axis=1)

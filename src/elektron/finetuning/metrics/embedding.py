@@ -12,7 +12,7 @@ from elektron.finetuning.metrics.measure import Measure, Rows
 from elektron.finetuning.metrics.regression import pearson, spearman
 
 BLOCK = 1024
-"""Texts whose cosines with all candidates are in memory at once."""
+"""Number of texts whose cosines with all candidates are computed at once."""
 
 
 def similarity(truth: Sequence[float], cosines: Sequence[float]) -> Measure:
@@ -27,7 +27,7 @@ def similarity(truth: Sequence[float], cosines: Sequence[float]) -> Measure:
 
 
 def retrieval(rank: Sequence[int]) -> Measure:
-    """mrr, the mean of 1 / rank, and recall@1 and recall@10, the fractions of ranks up to 1 and 10."""
+    """mrr, the mean of 1 / rank of the right texts, and recall@k, the fraction of ranks up to k, for k 1 and 10."""
     numbers = np.asarray(rank)
 
     def compute(rows: Rows) -> dict[str, float]:
@@ -39,12 +39,12 @@ def retrieval(rank: Sequence[int]) -> Measure:
 
 
 def ranks(first: Any, second: Any, names: Sequence[str]) -> list[int]:
-    """The rank of each right text among all different ones, from 1; texts with the same cosine come before it.
+    """The rank of each right text by cosine among all distinct ones, from 1; texts with the same cosine come before it.
 
     Args:
         first: `(rows, hidden)`, unit vectors of the queries, dense or sparse.
-        second: `(rows, hidden)`, those of the right texts.
-        names: the right texts; equal ones are one candidate.
+        second: `(rows, hidden)`, unit vectors of the right texts.
+        names: the right texts; equal texts are one candidate.
     """
     candidates: dict[str, int] = {}
     place = np.array([candidates.setdefault(name, len(candidates)) for name in names])

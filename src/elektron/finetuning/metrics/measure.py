@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, hstack
 
 Rows = slice | NDArray[np.int64]
-"""All rows, or row numbers with repetition."""
+"""All rows (a slice), or row indices with repetition."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,14 +23,14 @@ class Measure:
     compute: Callable[[Rows], dict[str, float]]
     """Metrics over some of the rows."""
     not_resampled: dict[str, float] = field(default_factory=dict)
-    """Metrics of all rows that repeated rows would change, such as the fraction of distinct outputs."""
+    """Metrics over all rows that have no interval, because repeated rows would change them, such as `distinct_1`."""
     details: dict[str, Any] = field(default_factory=dict)
     """For the report: `per_class`, `confusion`, `points`."""
     notes: dict[str, str] = field(default_factory=dict)
     """How metrics were computed, such as the signatures of sacrebleu."""
 
     def __call__(self, chosen: NDArray[np.int64] | None = None) -> dict[str, float]:
-        """Metrics over the rows `chosen`, or over all."""
+        """Metrics over the rows `chosen`, or over all rows."""
         if chosen is None:
             return self.compute(slice(None)) | self.not_resampled
         return self.compute(chosen)
@@ -42,14 +42,14 @@ def bootstrap(
     """Percentile intervals (Efron, 1979) of every metric that is computed from a resample.
 
     Args:
-        measure: has at least one row.
-        resamples: how many resamples are drawn, each with as many rows as there are.
-        seed: of the resamples.
+        measure: a measure with at least one row.
+        resamples: number of resamples, each with as many rows as `measure`.
+        seed: seed of the resamples.
         confidence: fraction of the resamples inside an interval.
 
     Returns:
-        Lower and upper end by metric. A metric that only some resamples have, such as that of a few
-        questions without an answer, is taken from those.
+        Lower and upper end by metric. If only some resamples have a metric, such as that of a few
+        questions without an answer, its interval is computed from these.
     """
     generator = np.random.default_rng(seed)
     drawn: defaultdict[str, list[float]] = defaultdict(list)
@@ -101,7 +101,7 @@ def micro(totals: NDArray[np.int64]) -> dict[str, float]:
 
 
 def macro(totals: NDArray[np.int64]) -> dict[str, float]:
-    """Mean precision, recall and F1 of the kinds that are true or predicted somewhere."""
+    """Mean precision, recall and F1 of the kinds that are true or predicted in any row."""
     by_kind = precision_recall_f1(totals[:, totals.any(axis=0)])
     return named(by_kind.mean(axis=1) if by_kind.size else np.zeros(3))
 

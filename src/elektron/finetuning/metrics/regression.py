@@ -12,15 +12,16 @@ from elektron.finetuning.metrics.measure import Measure, Rows
 MAX_POINTS = 2000
 """Pairs of true and predicted numbers that a figure can show."""
 CONSTANT = 1e-13
-"""Deviations from the mean, relative to it, that are rounding errors; as in scipy."""
+"""Numbers are constant, except for rounding errors, if their deviations relative to the mean are below this; as in
+scipy."""
 
 
 def regression(truth: Sequence[float], predicted: Sequence[float]) -> Measure:
-    """Predictions of one number a row.
+    """Metrics of predictions with one number per row.
 
     pearson and spearman, the metrics of STS-B in GLUE, are from −1 to 1; mse and mae, mean squared
-    and mean absolute error, from 0 up, and less is better. Where all truths or all predictions are
-    the same number, no correlation is defined; pearson and spearman are 0 then.
+    and mean absolute error, are from 0 up, and lower is better. If all true numbers or all predictions
+    are equal, no correlation is defined, and pearson and spearman are 0.
     """
     # Sums over many rows would lose digits in single precision.
     true_numbers, numbers = (np.asarray(part, dtype=np.float64) for part in (truth, predicted))
@@ -41,7 +42,7 @@ def regression(truth: Sequence[float], predicted: Sequence[float]) -> Measure:
 
 
 def pearson(truth: NDArray[np.float64], predicted: NDArray[np.float64]) -> float:
-    """Pearson correlation, 0 where one side is constant except for rounding.
+    """Pearson correlation; 0 if one side is constant except for rounding errors.
 
     scipy's function, with which tests compare it, takes several times as long for few rows.
     """
@@ -56,7 +57,7 @@ def pearson(truth: NDArray[np.float64], predicted: NDArray[np.float64]) -> float
 
 
 def spearman(truth: NDArray[np.float64], predicted: NDArray[np.float64]) -> float:
-    """Spearman correlation: that of the ranks."""
+    """Spearman correlation: the Pearson correlation of the ranks."""
     from scipy.stats import rankdata
 
     return pearson(rankdata(truth), rankdata(predicted))

@@ -19,19 +19,19 @@ ARTICLES = regex.compile(r"\b(a|an|the)\b")
 
 
 def squad(gold: Sequence[Sequence[str]], predicted: Sequence[str]) -> Measure:
-    """Predicted answers to questions that have one or several right answers, or none.
+    """Metrics of predicted answers to questions that have one or several right answers, or none.
 
-    exact_match and f1 are from 0 to 100, as SQuAD prints them, and are means over questions: exact
-    match is whether the answer is one of the right ones, F1 measures the words that both have in
-    common, with the right answer that fits best; both after `normalize_answer`. Where only some
-    questions have an answer, has_answer_… are the metrics of those and no_answer_… of the others.
+    exact_match and f1 are from 0 to 100, as SQuAD prints them, and are means over questions. Exact
+    match is whether the answer is one of the right ones; F1 is that of the words in the answer and in
+    the most similar right answer; both after `normalize_answer`. If only some questions have an
+    answer, has_answer_… are the metrics of these and no_answer_… those of the others.
 
-    Chinese and Japanese characters count as a word each, as in CMRC 2018; SQuAD's own script would
-    take a whole phrase for one word. Metrics of English do not change by that.
+    Each Chinese or Japanese character counts as a word, as in CMRC 2018; SQuAD's own script would
+    take a whole phrase for one word. This does not change the metrics of English.
 
     Args:
         gold: right answers; a question whose answers are all empty, or that has none, has no answer.
-        predicted: empty for no answer.
+        predicted: predicted answers; an empty string for no answer.
     """
     has_answer, scores = scores_of(gold, predicted)
 
@@ -50,8 +50,8 @@ def squad(gold: Sequence[Sequence[str]], predicted: Sequence[str]) -> Measure:
 
 
 def scores_of(gold: Sequence[Sequence[str]], predicted: Sequence[str]) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """`(questions,)` whether each has an answer; `(questions, 2)` exact match and F1, 0 to 100."""
-    # Answers of nothing but articles and punctuation count only where there are no others.
+    """`(questions,)`: whether each has an answer; `(questions, 2)`: exact match and F1, 0 to 100."""
+    # Answers that consist of articles and punctuation do not count; a question with no others has no answer.
     answers = [[text for text in texts if normalize_answer(text)] or [""] for texts in gold]
     scores = [
         [max(score(text, given) for text in texts) for score in (exact_match, f1)]
@@ -61,17 +61,17 @@ def scores_of(gold: Sequence[Sequence[str]], predicted: Sequence[str]) -> tuple[
 
 
 def best_null_threshold(gold: Sequence[Sequence[str]], span_texts: Sequence[str], margins: Sequence[float]) -> float:
-    """Above which margin to answer "no answer", for the highest F1; SQuAD 2.0's sweep.
+    """The margin above which to predict "no answer", for the highest F1; computed as in SQuAD 2.0's script.
 
-    Questions are sorted by margin and given their spans one after another, and the threshold is the
-    margin of the last one at the best point, the first of equals. Unlike in the official script,
-    questions of the same margin, which no threshold can separate, are taken together, and where no
-    span at all is best the threshold lies below every margin rather than at 0.
+    Questions are sorted by margin and given their spans one after another. The threshold is the margin
+    of the last question that has a span at the first maximum of F1. Unlike in the official script,
+    questions with the same margin, which no threshold can separate, are given their spans together,
+    and if F1 is highest without any span, the threshold is below every margin and not 0.
 
     Args:
         gold: right answers of each question.
-        span_texts: its best span.
-        margins: score of no answer minus score of the best span.
+        span_texts: best span of each question.
+        margins: score of "no answer" minus score of the best span, for each question.
     """
     has_answer, scores = scores_of(gold, span_texts)
     order = np.argsort(margins, kind="stable")
@@ -90,7 +90,7 @@ def exact_match(answer: str, given: str) -> float:
 
 
 def f1(answer: str, given: str) -> float:
-    """F1 of the words that the two have in common; of an empty one, whether both are empty."""
+    """F1 of the words of two answers; if one is empty, 1 if both are, else 0."""
     right, found = (characters_apart(normalize_answer(text)).split() for text in (answer, given))
     if not right or not found:
         return float(right == found)
@@ -99,10 +99,10 @@ def f1(answer: str, given: str) -> float:
 
 
 def normalize_answer(text: str) -> str:
-    """In lower case, without punctuation and English articles, single spaces between words.
+    """Convert to lower case, remove punctuation and English articles, and put single spaces between words.
 
-    Punctuation is ASCII's, as in SQuAD's script; in a text with Chinese or Japanese characters it is
-    that of every script.
+    Only ASCII punctuation is removed, as in SQuAD's script; in a text with Chinese or Japanese
+    characters, that of every script.
     """
     bare = text.lower().translate(ASCII_PUNCTUATION)
     if CHARACTER.search(bare):

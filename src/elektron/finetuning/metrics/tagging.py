@@ -1,4 +1,4 @@
-"""Metrics of tagged tokens: entities where tags mark their limits, plain tags where they do not."""
+"""Metrics of tagged tokens: of entities if the tags mark where these begin and end, else of single tags."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from elektron.finetuning.metrics.measure import Counts, Measure, Rows, macro, mi
 
 Sentence = Sequence[str]
 Span = tuple[str, int, int]
-"""Kind, first token, token after the last."""
+"""Entity type or tag, index of the first token, index after the last token."""
 
 ENTITY_TAG = re.compile(r"O|[BIMESLU](?:[-_].+)?", re.DOTALL)
-"""`B-PER`, `B_PER`, or `B` alone where there is one kind of entity, as in word segmentation; its type is `_`."""
+"""`B-PER`, `B_PER`, or `B` alone if there is one type of entity, as in word segmentation; its type is `_`."""
 
 
 @dataclass(frozen=True)
@@ -40,23 +40,23 @@ SCHEMES = (
     Scheme("BMES", frozenset("BMESO"), seqeval.IOBES),
     Scheme("BILOU", frozenset("BILOU"), seqeval.BILOU),
 )
-"""Where the letters fit several, the first is taken: O and S alone are the same in IOBES and BMES."""
+"""If the letters fit several schemes, the first is taken: O and S alone mean the same in IOBES and BMES."""
 
 
 def tagging(truth: Sequence[Sentence], predicted: Sequence[Sentence]) -> Measure:
-    """Predictions of one tag a token, sentence by sentence; every metric is from 0 to 1.
+    """Metrics of predictions with one tag per token, sentence by sentence; each is from 0 to 1.
 
-    accuracy is the fraction of tokens whose tag is right. Where tags mark entities, precision, recall
-    and f1 are over entities, right only with the right limits and the right type (as in CoNLL-2003),
-    as seqeval counts them in strict mode: a sequence of tags that the scheme forbids is no entity.
-    The scheme is found from the tags: IOB2 (also called BIO), IOB1, IOE2, IOBES (BIOES), BMES, which
-    is IOBES with M for I, or BILOU.
+    accuracy is the fraction of tokens whose tag is right. If tags mark entities, precision, recall
+    and f1 are over entities. An entity is right only if its first and last token and its type are
+    (as in CoNLL-2003). Entities are those of seqeval in strict mode: a sequence of tags that the
+    scheme forbids is no entity. The scheme is detected from the tags: IOB2 (also called BIO), IOB1,
+    IOE2, IOBES (BIOES), BMES, which is IOBES with M for I, or BILOU.
 
     Tags without a scheme, such as parts of speech, have accuracy and f1 only; f1 is the mean over
     the tags that occur, as scikit-learn's macro average.
     """
     scheme = find_scheme(truth, predicted)
-    # seqeval is slow; many sentences have the same tags, such as all O, or are predicted rightly.
+    # Cached because seqeval is slow and many sentences have the same tags, such as all O.
     read = functools.cache(functools.partial(spans, scheme=scheme))
     counted = []
     for pair in zip(truth, predicted, strict=True):
@@ -77,10 +77,10 @@ def tagging(truth: Sequence[Sentence], predicted: Sequence[Sentence]) -> Measure
 
 
 def find_scheme(truth: Sequence[Sentence], predicted: Sequence[Sentence]) -> Scheme | None:
-    """The scheme of the tags, None where they have none.
+    """The scheme of the tags; None if they have none.
 
-    Predicted tags are looked at too, because a few sentences may lack a letter that the scheme has;
-    where they do not fit, the truth decides alone.
+    Predicted tags are read too, because the true tags of a few sentences may lack a letter of the
+    scheme. If both together fit no scheme, the true tags alone decide.
     """
     true_tags = {tag for sentence in truth for tag in sentence}
     predicted_tags = {tag for sentence in predicted for tag in sentence}
@@ -94,7 +94,7 @@ def find_scheme(truth: Sequence[Sentence], predicted: Sequence[Sentence]) -> Sch
 
 
 def begins_inside(sentences: Sequence[Sentence]) -> bool:
-    """Whether entities begin with I, and B only separates one from another of its type, as in IOB1."""
+    """Whether entities begin with I, and with B only after another entity of the same type, as in IOB1."""
     inside = False
     for sentence in sentences:
         for before, tag in itertools.pairwise(["O", *sentence]):
@@ -105,7 +105,7 @@ def begins_inside(sentences: Sequence[Sentence]) -> bool:
 
 
 def spans(tags: tuple[str, ...], scheme: Scheme | None) -> frozenset[Span]:
-    """The entities of a sentence, or its tokens where tags have no scheme."""
+    """The entities of a sentence, or its tokens if tags have no scheme."""
     if scheme is None:
         return frozenset((tag, index, index + 1) for index, tag in enumerate(tags))
     tokens = seqeval.Tokens([for_seqeval(tag, scheme) for tag in tags], scheme.rules)
@@ -113,7 +113,7 @@ def spans(tags: tuple[str, ...], scheme: Scheme | None) -> frozenset[Span]:
 
 
 def for_seqeval(tag: str, scheme: Scheme) -> str:
-    """The tag as seqeval writes it; one that the scheme does not have is outside of entities."""
+    """The tag as seqeval writes it; O for a tag that the scheme does not have."""
     if not ENTITY_TAG.fullmatch(tag) or tag[0] not in scheme.letters:
         return "O"
     letter = "I" if tag[0] == "M" else tag[0]

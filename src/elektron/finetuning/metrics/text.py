@@ -25,14 +25,14 @@ ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 SENTENCE_END = regex.compile(r"(?<=[.!?])\s+|(?<=[。！？…][”’」』]?)(?![。！？…”’」』])\s*")
 
 SOME_KANA = 0.05
-"""Fraction of kana among the letters from which a text is taken for Japanese."""
+"""Texts are taken for Japanese if a larger fraction of their letters is kana."""
 
 References = Sequence[Sequence[str]]
-"""One or several for each output."""
+"""One or several reference texts for each output."""
 
 
 class CorpusScore:
-    """A metric of sacrebleu over a corpus, 0 to 100, from its statistics of each row."""
+    """A corpus metric of sacrebleu, 0 to 100, which is computed over any rows from the statistics of each row."""
 
     def __init__(self, metric: Any, references: References, outputs: Sequence[str]) -> None:
         # sacrebleu's `corpus_score` is these two private methods with a sum in between; tests
@@ -60,7 +60,7 @@ def bleu(references: References, outputs: Sequence[str], chinese: bool) -> Corpu
 
 
 def translation(references: References, outputs: Sequence[str], chinese: bool) -> Measure:
-    """Translations; `chinese` is whether the target language is.
+    """Metrics of translations; `chinese` is whether the target language is Chinese.
 
     bleu (Papineni et al., 2002) and chrf (Popović, 2015, β = 2) are from 0 to 100, computed by
     sacrebleu (Post, 2018) over the corpus. Only values with the same signature are comparable.
@@ -76,19 +76,19 @@ def translation(references: References, outputs: Sequence[str], chinese: bool) -
 
 
 def summarization(references: References, outputs: Sequence[str]) -> Measure:
-    """Summaries, or any texts that may be right in several ways.
+    """Metrics of summaries, or of any texts that may have several correct forms.
 
     rouge1, rouge2, rougeL and rougeLsum (Lin, 2004) are F-measures by Google's rouge_score, the best
     over the references of a row, averaged over rows; bleu is sacrebleu's. These are from 0 to 100.
 
-    ROUGE compares stemmed words where the references are in English. rouge_score knows no letters
-    but a to z; other languages are compared by unchanged words, Chinese and Japanese by character.
-    For rougeLsum each line is a sentence, and a text of one line is split after `.`, `!`, `?` and
-    their Chinese counterparts.
+    ROUGE compares stemmed words if the references are in English. In other languages it compares
+    unchanged words, in Chinese and Japanese characters, because rouge_score's own tokenizer drops all
+    letters but a to z. For rougeLsum each line is a sentence, and a text of one line is split after
+    `.`, `!`, `?` and their Chinese counterparts.
 
-    distinct_1 and distinct_2 (Li et al., 2016) are the fractions of different words, and of different
-    pairs of neighbouring words, among all of the outputs; distinct_outputs is the fraction of
-    different outputs. They are from 0 to 1; near 0, a model writes the same whatever its input is.
+    distinct_1 and distinct_2 (Li et al., 2016) are the fractions of distinct words, and of distinct
+    pairs of adjacent words, in all outputs; distinct_outputs is the fraction of distinct outputs.
+    They are from 0 to 1; near 0, the model writes the same for all inputs.
     """
     references = [of_row or [""] for of_row in references]
     chinese = is_chinese(chain.from_iterable(references))
@@ -116,7 +116,7 @@ def summarization(references: References, outputs: Sequence[str]) -> Measure:
 
 
 def rouge(references: References, outputs: Sequence[str], english: bool) -> NDArray[np.float64]:
-    """`(rows, 4)` F-measures from 0 to 100 by the names of `ROUGE`."""
+    """`(rows, 4)` F-measures from 0 to 100, in the order of `ROUGE`."""
     from rouge_score.rouge_scorer import RougeScorer
 
     scorer = RougeScorer(ROUGE, use_stemmer=True, tokenizer=None if english else WordsTokenizer())
@@ -136,6 +136,6 @@ class WordsTokenizer:
 
 
 def by_line(text: str) -> str:
-    """One sentence a line, if the text is not in lines already."""
+    """Put each sentence on a line, unless the text has several lines already."""
     stripped = text.strip()
     return stripped if "\n" in stripped else SENTENCE_END.sub("\n", stripped)

@@ -1,4 +1,4 @@
-"""Words of any script: with spaces between them, or without, as in Chinese and Japanese."""
+"""Split text of any script into words, also of scripts without spaces between words, such as Chinese."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ KANA = regex.compile(r"[\p{Hiragana}\p{Katakana}]")
 LETTER = regex.compile(r"\p{L}")
 LATIN = regex.compile(r"[A-Za-z]")
 _LETTERS = rf"(?:(?!{CHARACTER.pattern})[\p{{L}}\p{{M}}\p{{N}}_])"
-# Combining marks belong to the letter before them; joiners (Persian, Indic scripts) stand inside words.
+# Combining marks belong to the letter before them; joiners (Persian, Indic scripts) occur inside words.
 WORD = regex.compile(rf"{CHARACTER.pattern}\p{{M}}*|{_LETTERS}(?:{_LETTERS}|[\u200c\u200d](?={_LETTERS}))*")
 TOKEN = regex.compile(rf"{WORD.pattern}|(?!\s)\X")
-"""A word, or another visible character with all that is combined with it, such as an emoji."""
+"""A word, or another visible character with the marks combined with it, such as an emoji."""
 
 NEARLY_ALL = 0.99
-"""Fraction of the letters; English has a few borrowed ones, other European languages many of their own."""
+"""Texts with at least this fraction of letters a to z are taken for English; other European languages have less."""
 
 
 def is_chinese(texts: Iterable[str]) -> bool:
@@ -33,7 +33,7 @@ def is_written_without_spaces(texts: Iterable[str]) -> bool:
 
 
 def is_plain_latin(texts: Iterable[str]) -> bool:
-    """Whether the letters are those of English."""
+    """Whether nearly all letters are a to z."""
     return fraction(LATIN, texts) >= NEARLY_ALL
 
 
@@ -47,15 +47,15 @@ def fraction(pattern: regex.Pattern[str], texts: Iterable[str]) -> float:
 
 
 def words(text: str) -> list[str]:
-    """Its words and numbers without punctuation; Chinese and Japanese by character."""
+    """The words and numbers of a text, without punctuation; Chinese and Japanese by character."""
     return WORD.findall(text)
 
 
 def tokens(text: str) -> list[str]:
-    """Its words and, one by one, its punctuation and symbols."""
+    """The words of a text, and each of its punctuation marks and symbols."""
     return TOKEN.findall(text)
 
 
 def characters_apart(text: str) -> str:
-    """With spaces around each Chinese or Japanese character."""
+    """Put spaces around each Chinese or Japanese character."""
     return CHARACTER.sub(r" \g<0> ", text)

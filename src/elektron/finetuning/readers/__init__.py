@@ -1,5 +1,6 @@
-"""Labelled files as records, from whatever format and for whatever task.
+"""Read files of many formats into records for any task.
 
-`read.py` is the entry: it finds the format of a source, as a table of rows with named columns, and makes the
-records. `guess_columns.py`: which column has which role, such as the label's. `values.py`: from a field to a value.
+`read.py` is the entry point: it detects the format of a source, reads it as a table of rows with named columns, and
+makes records from the rows. `guess_columns.py` decides which column has which role, such as `label`. `values.py`
+parses fields into values.
 """

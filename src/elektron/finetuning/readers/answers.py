@@ -1,10 +1,10 @@
-"""Answers to questions, in all forms that files have, and where they are in their passages.
+"""Parse the answers to questions, in all forms that files have, and locate them in their passages.
 
-A row's answers are a text, a list of texts, a list of SQuAD's `{"text", "answer_start"}`, or one of these
-with lists, also written as text; where they begin may be in another column. They become a list of
-`{"text", "answer_start"}`, empty where there is no answer. An answer that is not where the file says
-is searched nearest to it; one that is not in the passage is left out, in labelled data with its
-question unless that has another.
+The answers of a row are a text, a list of texts, a list of SQuAD's `{"text", "answer_start"}`, or one such
+object with lists as values; they may be written as text, and their positions may be in another column. They
+become a list of `{"text", "answer_start"}`, which is empty if there is no answer. If an answer is not where the
+file says, the nearest occurrence is taken. An answer that is not in the passage is left out, together with its
+question if that has no other answer.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from itertools import zip_longest
 from typing import Any
 
 from elektron.errors import ElektronError
-from elektron.finetuning.readers.records import Counts, LeftOut
+from elektron.finetuning.readers.records import Counts, UnusableRow
 from elektron.finetuning.readers.values import is_empty, parsed
 
 Answer = dict[str, Any]
-"""`text` and `answer_start`, which is None where it is not known."""
+"""`text` and `answer_start`, which is None if it is not known."""
 
 
 def located_answers(values: dict[str, Any], where: str, counts: Counts) -> list[Answer]:
-    """The answers of a labelled row, where they really are in its `context`.
+    """The answers of a labelled row, with their actual positions in its `context`.
 
     Raises:
-        LeftOut: none of them is there.
-        ElektronError: they are not in a form that is known.
+        UnusableRow: none of the answers is in the context.
+        ElektronError: the answers have an unknown form.
     """
     answers = _answers(values["answers"], values.get("answer_start"), where)
     found = []
@@ -40,15 +40,15 @@ def located_answers(values: dict[str, Any], where: str, counts: Counts) -> list[
             counts.add("answers are not where answer_start says", f"{where}: {text!r:.60}")
         found.append({"text": text, "answer_start": start})
     if answers and not found:
-        raise LeftOut("none of their answers is in the context")
+        raise UnusableRow("none of their answers is in the context")
     return found
 
 
 def _answers(value: Any, starts: Any, where: str) -> list[Answer]:
-    """Answers in one form, without empty ones; `starts` is where they begin, if another column says so."""
+    """Convert answers to one form and drop empty ones; `starts` has the values of a separate column of positions."""
     written = parsed(value)
     items = written if isinstance(written, list) else [written]
-    if all(isinstance(item, str | dict) for item in items):  # `[1]` in a text is no list of answers
+    if all(isinstance(item, str | dict) for item in items):  # a text such as `[1]` is an answer and not a list of them
         value = written
     if isinstance(value, dict):
         starts = value.get("answer_start", starts)
@@ -72,7 +72,7 @@ def _as_list(value: Any) -> list[Any]:
 
 
 def _number(value: Any, where: str) -> int | None:
-    """The index of a character, also as text or as a float; None where there is none."""
+    """A character index, which may be written as text or as a float; None if there is none."""
     if is_empty(value):
         return None
     try:
@@ -85,7 +85,7 @@ def _number(value: Any, where: str) -> int | None:
 
 
 def _place(context: str, text: str, stated: int | None) -> tuple[str, int | None]:
-    """The text and where it begins, nearest to where it was stated to; None if nowhere."""
+    """The text, if necessary without spaces around it, and where it begins nearest to `stated`; None if nowhere."""
     near = max(stated or 0, 0)
     for form in (text, text.strip()):
         places = (context.rfind(form, 0, near + len(form)), context.find(form, near))

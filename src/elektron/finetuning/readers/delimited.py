@@ -1,10 +1,10 @@
 """Delimited text: csv, tab-separated files, and any other character between columns.
 
-The delimiter is the one by which most of the first rows have as many fields as the first. Quotation marks
-enclose fields unless tabs separate them: in tab-separated files they are part of the text far more often
-than not. A quotation mark that is never closed, or is where none can be, is an error, because it would
-join rows. The first line names the columns, unless columns are given by number; where nothing is given, it
-must have a known name, or the file must be two columns of which one is plainly a label.
+The delimiter is the one with which most of the first rows have as many fields as the first row. Quotation marks
+enclose fields, except in tab-separated files, where they are usually part of the text. A quotation mark that is
+never closed, or is where none is allowed, is an error, because it would join rows. The first line names the
+columns, unless columns are given by number. If no column is given, the first line must have a usual name of a
+column, or the file must have two columns of which one is clearly a label.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _quoting(config: TextFilesConfig, delimiter: str) -> bool:
 
 
 def _sniffed(lines: Lines, sample: list[str], config: TextFilesConfig) -> str:
-    """The delimiter by which most rows have as many fields as the first, which has at least two; else NO_DELIMITER."""
+    """The delimiter with which most rows have as many fields as the first, at least two; else NO_DELIMITER."""
     csv.field_size_limit(MAX_FIELD_CHARACTERS)
 
     def agreement(delimiter: str) -> float:
@@ -105,7 +105,7 @@ def _sniffed(lines: Lines, sample: list[str], config: TextFilesConfig) -> str:
             return 0.0
         return sum(width == widths[0] for width in widths) / len(widths)
 
-    # The first of equals.
+    # If several agree equally well, the first is taken.
     best = max(DELIMITERS.get(lines.suffix, DELIMITERS[".tsv"]), key=agreement)
     return best if agreement(best) else NO_DELIMITER
 
@@ -144,9 +144,9 @@ def numbered(fields: Sequence[str]) -> str:
 
 
 def _named(name: str, rows: Iterator[Fields], columns: list[str], header: bool, counts: Counts) -> Iterator[Row]:
-    """Rows by the names of their columns; fields beyond the last have their numbers.
+    """Rows with values by column name; fields beyond the last column are named by their number.
 
-    Where files were joined, the header comes again: it is no row.
+    In joined files the header is repeated: these lines are left out.
     """
     for number, fields in rows:
         where = f"{name}, line {number}"

@@ -1,9 +1,9 @@
-"""Which column of a table has which role: the one place where a label column or any other is guessed.
+"""Find out which column of a table has which role; columns are guessed in this module only.
 
-In this order: the columns that options give, by name or by number from 1; names that are known from
-training or usual for the role (`roles.py`); the only column whose values look like the role's; a single column
-for a single role. The columns found are logged in one line a file, and the error for a missing one names the
-option that gives it. A dotted name, `data.text`, is a value inside an object.
+A role takes the first of these: the columns that options give, by name or by number from 1; a column with a name that
+is known from training or usual for the role (`roles.py`); the only column whose values look like those of the role; the
+only column, if only one role is needed. The columns found are logged in one line per file, and the error for a missing
+one names the option that gives it. A dotted name, `data.text`, is a value inside an object.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BIO_TAG = re.compile(r"[OBIESMLUW_]|[BIESMLUW]-\S.*")
 NO_TAG = {"", "_", "-", "*"}
 """Values that mean that a token has no tag."""
 MAX_DEPTH = 8
-"""How deep nested objects are searched for columns."""
+"""Depth to which nested objects are searched for columns."""
 
 
 def find_columns(table: Table, request: Request) -> dict[Role, list[str]]:
@@ -81,9 +81,9 @@ def _given_columns(table: Table, request: Request, role: Role, nested: Sequence[
 
 
 def _match(given: str, columns: Sequence[str], nested: Sequence[str], several: bool) -> list[str]:
-    """The columns of a name or number; `several` allows commas between them.
+    """The columns with a name or number; `several` allows several, separated by commas.
 
-    Of a name inside an object the last part is enough where no other has the same.
+    The last part of a dotted name is enough if no other dotted name ends with it.
     """
     if given in columns or given in nested:
         return [given]
@@ -97,7 +97,7 @@ def _match(given: str, columns: Sequence[str], nested: Sequence[str], several: b
 
 
 def _guess(table: Table, request: Request, role: Role, free: Sequence[str], nested: Sequence[str]) -> list[str]:
-    """The columns of a role among those that are free, or inside their objects."""
+    """Guess the columns of a role among the free columns, or among the values inside objects."""
     for name in role.names:
         if columns := columns_named(name, free):
             return columns
@@ -119,7 +119,7 @@ def _listed(table: Table, nested: Sequence[str]) -> str:
 
 
 def _one_hot_hint(request: Request, role: Role, free: Sequence[str], sample: Sequence[dict[str, Any]]) -> str:
-    """A hint at columns of zeros and ones where a row may have several labels."""
+    """A hint for an error message: columns of zeros and ones that could be the labels."""
     flags = [c for c in free if sample and are_flags(row.get(c) for row in sample)]
     if not role.several or len(flags) < 2:
         return ""
@@ -128,7 +128,7 @@ def _one_hot_hint(request: Request, role: Role, free: Sequence[str], sample: Seq
 
 
 def nested_names(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Dotted names of the values in objects, also in objects that are written as text."""
+    """Dotted names of the values inside objects, including objects that are written as text."""
     found: dict[str, None] = {}
     waiting = [(name, value) for row in rows for name, value in row.items()]
     while waiting:
@@ -145,9 +145,9 @@ def nested_names(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def text_and_label(rows: Sequence[Sequence[str]], request: Request) -> dict[str, int]:
-    """The columns of text and label, from 0, of rows with two fields of which only one can be the label.
+    """Indices of the text and label columns by role, if rows have two fields of which only one can be the label.
 
-    A label is short and its values repeat; the text is longer on average.
+    Labels are short and repeat; texts are longer on average.
     """
     text = request.only_role
     if text is None or all(role.name != "label" for role in request.roles):
@@ -169,7 +169,7 @@ def text_and_label(rows: Sequence[Sequence[str]], request: Request) -> dict[str,
 
 
 def tokens_and_tags(columns: Sequence[Sequence[str]]) -> dict[str, int]:
-    """The columns of tokens and tags, from 0, in lines with a token each."""
+    """Indices of the columns of tokens and tags by role, in files with one token per line."""
     width = len(columns)
     first = 0
     if _is_token_index(columns[0]) and (width > 2 or not _entity_types(columns[-1])):
@@ -182,12 +182,12 @@ def tokens_and_tags(columns: Sequence[Sequence[str]]) -> dict[str, int]:
 
 
 def any_has_few_values(columns: Sequence[Sequence[str]]) -> bool:
-    """Whether the values of some column repeat: on average each occurs at least twice."""
+    """Whether the values of any column repeat: each occurs at least twice on average."""
     return any(map(_has_few_values, columns))
 
 
 def _tag_column(columns: Sequence[Sequence[str]], among: Sequence[int]) -> int | None:
-    """The only column that may be tags. Of several with BIO tags the last; of nested entities the outermost."""
+    """The only column that can be tags; of several with BIO tags the last, but of nested entities the outermost."""
     if len(among) == 1:
         return among[0]
     types = {index: _entity_types(columns[index]) for index in among}
@@ -214,7 +214,7 @@ def _has_few_values(values: Sequence[str]) -> bool:
 
 
 def _entity_types(column: Sequence[str]) -> set[str]:
-    """The types in BIO tags, without suffixes such as GermEval's `deriv`; none where other values are among them."""
+    """The entity types in BIO tags, cut to 3 letters since GermEval adds `deriv`; empty if not all values are tags."""
     if not all(BIO_TAG.fullmatch(tag) or tag in NO_TAG for tag in column):
         return set()
     return {tag[2:5] for tag in column if tag[1:2] == "-"}

@@ -1,7 +1,7 @@
-"""The lines of a text file or of standard input, numbered, with a look ahead to detect the format.
+"""Read the numbered lines of a text file or of standard input, with look-ahead to detect the format.
 
-Lines end at `\\n` alone and lose the carriage returns before it; a file with carriage returns only is
-split at these. Of standard input only one line is read ahead, so that a typed line is answered at once.
+Lines end at `\\n` alone, and carriage returns before it are removed; a file that has only carriage returns is
+split at these. From standard input only one line is read ahead, so that a typed line is answered at once.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ class Lines(Peekable[tuple[int, str]]):
     def __init__(self, name: str, lines: Iterable[str], suffix: str = "") -> None:
         super().__init__(enumerate(lines, start=1))
         self.name = name
-        """For messages."""
+        """Name of the source, for messages."""
         self.suffix = suffix
-        """The ending that tells the format, without that of the compression."""
+        """The file suffix that tells the format, without the suffix of a compression."""
 
     @property
     def is_stdin(self) -> bool:
@@ -69,7 +69,7 @@ class Lines(Peekable[tuple[int, str]]):
 
     @cached_property
     def sample(self) -> list[str]:
-        """The first lines; of standard input one, and comments of CoNLL-U before it."""
+        """The first lines; from standard input one line and any CoNLL-U comments before it."""
         taken: list[tuple[int, str]] = []
         characters = 0
         for item in self:
@@ -91,7 +91,7 @@ def open_lines(source: str, stdin: IO[bytes] | None = None, encoding: str | None
     """The lines of a file, or of standard input where the source is `-`.
 
     Raises:
-        ElektronError: there is no such file or encoding, or, at a line, it is no text or is damaged.
+        ElektronError: there is no such file or encoding; or, while lines are read, the file is not text or is damaged.
     """
     if encoding is not None:
         try:

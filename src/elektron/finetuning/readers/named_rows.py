@@ -1,6 +1,6 @@
-"""Rows whose columns have names in the format itself: JSON, parquet, data sets of the hub, rows from Python.
+"""Read formats in which every value has a column name: JSON, parquet, data sets of the hub, rows from Python.
 
-JSON is one object a line, a list of objects (also under `data`), SQuAD's nested form, or what pandas'
+JSON is one object per line, a list of objects (also under `data`), SQuAD's nested form, or what pandas'
 `DataFrame.to_json` writes. Class numbers of a data set become the names of the classes.
 """
 
@@ -22,11 +22,11 @@ from elektron.io.text import read_json_rows, replace_surrogates, warn_undecodabl
 
 PARAGRAPHS, QUESTIONS = "paragraphs", "qas"
 IN_CMRC = {"id": "query_id", "question": "query_text", "context": "context_text"}
-"""Names in CMRC-2018 where it differs from SQuAD."""
+"""Names in CMRC 2018 that differ from those in SQuAD."""
 
 
 def python_table(source: Rows) -> Table:
-    """Rows that Python code gave."""
+    """A table of rows from Python code."""
     return Table(source, _numbered(source, source.rows, source.features), "rows from Python")
 
 
@@ -53,7 +53,7 @@ def parquet_table(path: Path) -> Table:
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Refuse a damaged file."""
+    """Raise ElektronError if pyarrow cannot read the file."""
     import pyarrow as pa
 
     try:
@@ -87,7 +87,7 @@ def json_table(lines: Lines) -> Table:
 
 
 def _chunks(lines: Lines) -> Iterator[str]:
-    """The sample in one piece, then line by line, so that standard input is answered at once."""
+    """The sample as one string, then line by line, so that standard input is answered at once."""
     sample = lines.sample
     for _ in sample:
         next(lines)
@@ -97,7 +97,7 @@ def _chunks(lines: Lines) -> Iterator[str]:
 
 
 def _inner_rows(document: dict[str, Any]) -> list[Any] | None:
-    """The rows that an object holds: those under `data`, or a data frame's in one of pandas' layouts."""
+    """The rows in an object: those under `data`, or those of a data frame in one of pandas' layouts; else None."""
     data, columns = document.get("data"), document.get("columns")
     parts = list(document.values())
     if isinstance(data, list):
@@ -113,7 +113,7 @@ def _inner_rows(document: dict[str, Any]) -> list[Any] | None:
 
 
 def _is_numbered(part: dict[str, Any]) -> bool:
-    """Whether the names are numbers of rows, as a data frame's usual index is."""
+    """Whether the names are row numbers, as in the default index of a data frame."""
     return all(name.isdecimal() for name in part)
 
 
@@ -170,7 +170,7 @@ def _features(schema: Any) -> Any:
 
 
 def _jsonable(value: Any, feature: Any, name: str, undecodable: Counter[str]) -> Any:
-    """A value as JSON can write it, with the names of classes; -1 is no class."""
+    """Convert a value to one that JSON can write. Class numbers become names; -1 and unknown numbers become None."""
     classes = getattr(feature, "names", None)
     if classes and isinstance(value, int):
         return classes[value] if 0 <= value < len(classes) else None

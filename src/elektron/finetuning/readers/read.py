@@ -1,4 +1,4 @@
-"""Labelled files as records: the one entry for training, scoring and prediction, and which format a source has.
+"""Read sources into records, for training, evaluation and prediction; detects the format of each source.
 
 A source is a file, `hf:NAME[@REVISION][:config][:split]`, `-` for standard input, or rows from Python.
 """
@@ -25,7 +25,7 @@ from elektron.finetuning.readers.named_rows import (
     parquet_table,
     python_table,
 )
-from elektron.finetuning.readers.records import LeftOut, Record, Row, Table
+from elektron.finetuning.readers.records import Record, Row, Table, UnusableRow
 from elektron.finetuning.readers.roles import Layout, Request, Role
 from elektron.finetuning.readers.tagged import grouped, has_token_rows, spans_of, tokens_with_tags
 from elektron.finetuning.readers.token_lines import TokenLines
@@ -46,15 +46,15 @@ def read_records(
     stdin: IO[bytes] | None = None,
     own: Literal["", "eval_columns", "test_columns"] = "",
 ) -> Iterator[Record]:
-    """The rows of all sources in order, with their values by role; nothing is read before the first.
+    """Yield the rows of all sources in order, with their values by role. Nothing is read before the first is requested.
 
     Args:
         sources: files, `hf:NAME[@REVISION][:config][:split]`, or `-` for standard input.
-        layout: what the files of the task hold.
-        config: how they are read, and which column is which.
-        labelled: whether labels must be there, as for training and scoring; to predict, they are not read.
-        stdin: in place of standard input.
-        own: the setting with columns of these sources alone.
+        layout: the roles and the format of the task's files.
+        config: how files are read, and which columns are given for roles.
+        labelled: whether labels are required, as for training and evaluation; for prediction they are not read.
+        stdin: a stream that is read instead of standard input.
+        own: name of the setting that gives columns for these sources only.
 
     Raises:
         ElektronError: a source cannot be read, lacks a column, or a row of it lacks a value.
@@ -98,7 +98,7 @@ def _table_of_lines(lines: Lines, request: Request, config: TextFilesConfig) -> 
 
 
 def _tagged_table(lines: Lines, request: Request, config: TextFilesConfig) -> Table:
-    """A token a line, a sentence a line, or a table; to predict for, plain text too."""
+    """A file with one token per line, one sentence per line, or a table; for prediction also plain text."""
     form = TokenLines(lines, request, config)
     one_line = lines.suffix != ".csv" and text_lines.are_tagged_sentences(lines.content, request.labelled)
     if form.is_delimited_table(one_line):
@@ -113,13 +113,13 @@ def _tagged_table(lines: Lines, request: Request, config: TextFilesConfig) -> Ta
 
 
 def _records(table: Table, request: Request) -> Iterator[Record]:
-    """The rows of a table; those that cannot be learned from or scored are counted and left out."""
+    """The records of a table; rows that cannot be used are counted and left out."""
     reader = _RowReader(table, request)
     kept = 0
     for number, (where, row) in enumerate(reader.rows, start=1):
         try:
             record = reader.record(where, row, number)
-        except LeftOut as reason:
+        except UnusableRow as reason:
             table.counts.add(f"rows are left out: {reason}", where)
             continue
         if not kept and isinstance(tokens := record.values.get("tokens"), list):
@@ -137,7 +137,7 @@ def _records(table: Table, request: Request) -> Iterator[Record]:
 
 
 class _RowReader:
-    """Reads the rows of one table by their roles."""
+    """Converts the rows of one table to records."""
 
     def __init__(self, table: Table, request: Request) -> None:
         self.table = table
@@ -154,14 +154,14 @@ class _RowReader:
         self.renamed: dict[str, str] = {}
         if request.shape == "tagged" and has_token_rows(table, self.names):
             self.rows = grouped(table, self.names, request.labelled)
-            # The lists of columns with numbers go by their roles.
+            # Lists from columns that are named by numbers get the names of their roles.
             self.renamed = {name: role for role, name in self.names.items() if name.isdecimal()}
 
     def record(self, where: str, row: dict[str, Any], number: int) -> Record:
-        """One row.
+        """Convert one row to a record.
 
         Raises:
-            LeftOut: it has no label, or a question, passage or answer that cannot be used.
+            UnusableRow: it has no label, or a question, passage or answer that cannot be used.
             ElektronError: a value is missing or not what its role needs.
         """
         labelled, shape = self.request.labelled, self.request.shape
@@ -181,7 +181,7 @@ class _RowReader:
                 values.pop(name, None)
         if shape == "tagged":
             if isinstance(values["tokens"], str) and spans_of(values.get("tags")) is not None:
-                names = {}  # the text stays, and the tokens are new
+                names = {}  # the column keeps the text, and tokens are a new column
             values = tokens_with_tags(values, where, labelled, self.table.counts)
         for role_name in ("label", "tokens", "tags") if labelled else ():
             if role_name in values:
@@ -190,19 +190,19 @@ class _RowReader:
         return Record(values, shown, where, self.names)
 
     def _is_impossible(self, row: dict[str, Any]) -> bool:
-        """Whether a row says that its question has no answer, whatever plausible answers it lists."""
+        """Whether a row says that its question has no answer, even if it lists plausible answers."""
         columns = [c for role, found in self.columns.items() if role.name == "is_impossible" for c in found]
         return any(class_name(str(value_of(row, column))) in ("True", "1") for column in columns)
 
     def _value(self, role: Role, row: dict[str, Any], where: str) -> Any:
         """The value of a role, ABSENT if there is none and none is needed."""
         columns, needed = self.columns[role], self.request.needs(role)
-        optional_answers = role.name == "answers"  # none is an answer too
+        optional_answers = role.name == "answers"  # an empty list is valid: the question has no answer
         fields = [value_of(row, column) for column in columns]
         for column, field in zip(columns, fields, strict=True):
             if field is ABSENT:
                 if optional_answers and needed:
-                    raise LeftOut("no answers, nor is_impossible: true")
+                    raise UnusableRow("no answers, nor is_impossible: true")
                 if needed or role.needed == "together":
                     raise ElektronError(
                         f"{where}: no {role.name}: there is no column {column!r} in this row, "
@@ -213,13 +213,13 @@ class _RowReader:
             return self.parsers[role](fields[0] if len(fields) == 1 else fields, where)
         if needed and self.request.labelled:
             if role.needed == "labelled" or self.request.shape == "squad":
-                raise LeftOut(f"the {role.name} is empty")
-            if role.name not in ("pair", "context"):  # which training rows may lack too
-                raise ElektronError(f"{where}: the {role.name} is empty: mend or drop the row")
+                raise UnusableRow(f"the {role.name} is empty")
+            if role.name not in ("pair", "context"):  # these may be empty in training rows too
+                raise ElektronError(f"{where}: the {role.name} is empty: correct or drop the row")
         return ABSENT if role.needed == "labelled" else ""
 
     def _is_empty(self, role: Role, field: Any) -> bool:
-        """Whether a field has no value; with a separator, an empty label is a list of none."""
+        """Whether a field has no value; with a label separator, an empty label means no labels."""
         if role.name == "label" and self.request.label_separator and field == "":
             return False
         if role.name == "target" and isinstance(field, list) and all(map(is_empty, field)):

@@ -1,4 +1,4 @@
-"""Rows of a file before and after their columns have roles: `Table`, `Record`, and counts of what was left out."""
+"""`Table`: rows with values by column; `Record`: a row with values by role; `Counts`: counts of unusual rows."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from elektron.finetuning.readers.roles import Layout
 log = logging.getLogger(__name__)
 
 SAMPLE_ROWS = 100
-"""So many rows are looked at to tell what a column holds."""
+"""Number of rows that are read to find out what a column contains."""
 
 Row = tuple[str, dict[str, Any]]
-"""Where it is, `FILE, line 7`, and its values by column."""
+"""The location of a row, such as `FILE, line 7`, and its values by column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,21 +26,21 @@ class Record:
     """One row with its values by role."""
 
     values: dict[str, Any]
-    """By role; roles that the file does not have are missing."""
+    """Values by role; roles that the file does not have are missing."""
     columns: dict[str, Any]
-    """The row by the file's own names, as it is written beside a prediction."""
+    """Values by the column names of the file, as they are written beside a prediction."""
     where: str
-    """`FILE, line 7`, for messages."""
+    """The location of the row for messages, such as `FILE, line 7`."""
     names: Mapping[str, str] = field(default_factory=dict)
-    """By role, the name of the column; several names with commas between them."""
+    """Column names by role; several names are separated by commas."""
 
 
-class LeftOut(Exception):  # noqa: N818
-    """A row that cannot be used, with the reason; it is counted and left out."""
+class UnusableRow(Exception):  # noqa: N818
+    """Raised for a row that cannot be used, with the reason; the row is counted and left out."""
 
 
 class Counts:
-    """Counts what is unusual in the rows of a file, to be logged in one line at its end."""
+    """Counts unusual rows of a file, which are logged in one line at its end."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -48,7 +48,7 @@ class Counts:
         self._first: dict[str, str] = {}
 
     def add(self, what: str, where: str) -> None:
-        """Count one row of `what`, such as `spans overlap`."""
+        """Count one case of `what`, such as `spans overlap`."""
         self._counts[what] += 1
         self._first.setdefault(what, where)
 
@@ -57,13 +57,13 @@ class Counts:
         return "; ".join(f"{count:,} {what} (first: {self._first[what]})" for what, count in found)
 
     def log(self) -> None:
-        """Log a warning where there is anything."""
+        """Log a warning if anything was counted."""
         if self._counts:
             log.warning("%s: %s", self.name, self)
 
 
 class Table:
-    """Rows with named columns, from whatever format."""
+    """Rows with named columns, from a file of any format."""
 
     def __init__(
         self,
@@ -74,18 +74,18 @@ class Table:
         by_values: Mapping[str, str] | None = None,
         counts: Counts | None = None,
     ) -> None:
-        """Take the columns from the first rows where none are given.
+        """Take the columns from the first rows if none are given.
 
         Raises:
             ElektronError: two columns have one name, or there is no row to take the columns from.
         """
         self.name = name
-        """Of the file, for messages."""
+        """Name of the file, for messages."""
         self.rows = Peekable(rows)
         self.kind = kind
-        """The format it was taken for, in words."""
+        """The detected format in words, for messages."""
         self.by_values = by_values or {}
-        """By role, a column whose values look like the role's."""
+        """Columns whose values look like those of a role, by role."""
         self.counts = counts or Counts(name)
         self.hidden: frozenset[str] = frozenset()
         """Columns that are not written beside predictions, because many rows share their values."""
@@ -98,12 +98,12 @@ class Table:
             )
 
     def sample(self) -> list[dict[str, Any]]:
-        """The first rows; of standard input only the first."""
+        """The first rows; from standard input only the first row."""
         return [row for _, row in self.rows.peek(1 if self.name == STDIN else SAMPLE_ROWS)]
 
 
 def input_texts(layout: Layout, records: Sequence[Record]) -> list[str]:
-    """The texts of records that an encoder reads, without labels; tokens and choices are joined by spaces."""
+    """The texts of records that an encoder reads, without labels. Tokens and choices are joined by spaces."""
     read = ("pair", "negative")
     roles = [role.name for role in layout.roles if role.needed in ("always", "together") or role.name in read]
     values = [record.values[role] for record in records for role in roles if role in record.values]

@@ -1,6 +1,6 @@
-"""What each task looks for in a file: the roles of columns, their usual names, and the columns that options give.
+"""The roles of columns in the files of each task, their usual column names, and the columns that options give.
 
-`--NAME COLUMN` gives the column of a role. `guess_columns.py` finds the columns of those that are not given.
+`--ROLE COLUMN` gives the column of a role. `guess_columns.py` finds the columns of the other roles.
 """
 
 from __future__ import annotations
@@ -42,26 +42,26 @@ TARGET_NAMES = (
 
 @dataclass(frozen=True)
 class Role:
-    """What a column is for."""
+    """What a column contains, such as `text` or `label`."""
 
     name: str
     names: tuple[str, ...] = ()
-    """Usual names of such a column, likeliest first; several columns with commas between them."""
+    """Usual names of such a column, likeliest first; a name may be several columns, separated by commas."""
     needed: Literal["always", "labelled", "together", "never"] = "always"
-    """`labelled`: for training and scoring, not for prediction; `together`: in all rows of a file or in none."""
+    """`labelled`: for training and evaluation, not for prediction; `together`: in all rows of a file or in none."""
     several: bool = False
-    """Whether a row may have several of them, in a list or in several columns."""
+    """Whether a row may have several values, in a list or in several columns."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What a task's files hold."""
+    """The roles and the format of a task's files."""
 
     roles: tuple[Role, ...]
     shape: Literal["table", "tagged", "squad", "parallel"] = "table"
-    """What files may be besides tables: tagged tokens, SQuAD JSON, or line-aligned files."""
+    """Format of files that are not plain tables: tagged tokens, SQuAD's JSON, or line-aligned files."""
     label_separator: str | None = None
-    """What separates the labels of a text that has several, where that is known already."""
+    """Separator between the labels of a text that has several, if it is known from training."""
 
 
 TEXT = Role("text", TEXT_NAMES)
@@ -111,9 +111,9 @@ LAYOUTS = {
     "summarization": SEQUENCES,
     "generation": SEQUENCES,
 }
-"""By task."""
+"""The layout of the files of each task."""
 QUESTIONS = Layout((Role("question", ("question", "query", "text")), Role("id", ("id",), "never")))
-"""Questions that are answered from a corpus."""
+"""Questions without passages, which are answered from a corpus."""
 TEXTS = Layout((TEXT,))
 MINIMAL_PAIRS = Layout(
     (
@@ -129,7 +129,7 @@ COLUMN_OPTIONS = (
     *("text", "pair", "negative", "label", "tokens", "tags", "sentence", "question"),
     *("context", "answers", "choices", "source", "target"),
 )
-"""Roles whose column is an option of every command that reads files."""
+"""Roles whose column can be given by an option, such as `--text`."""
 
 
 @dataclass(frozen=True)
@@ -139,12 +139,12 @@ class Request:
     roles: tuple[Role, ...]
     shape: str
     labelled: bool
-    """Whether labels must be there, as for training and scoring."""
+    """Whether labels are required, as for training and evaluation."""
     given: dict[str, str]
-    """By role, the columns that were given by option."""
+    """Columns that were given by options, by role."""
     label_separator: str | None = None
     own_option: str = ""
-    """The option that gives columns of these files alone, if there is one."""
+    """The option that gives columns for these files only, such as `--test-columns`; empty if there is none."""
 
     @classmethod
     def of(
@@ -154,10 +154,10 @@ class Request:
         labelled: bool,
         own: Literal["", "eval_columns", "test_columns"] = "",
     ) -> Request:
-        """The request for files of a layout; `own` is the setting with columns of these files alone.
+        """The request for files of a layout; `own` is the name of the setting that gives columns for these files only.
 
         Raises:
-            ElektronError: a column is given that such files do not have.
+            ElektronError: a column is given for a role that the layout does not have.
         """
         given = {
             role: (f"--{role}", column)
@@ -174,7 +174,7 @@ class Request:
         for role, (option, _) in given.items():
             if role not in known:
                 options = ", ".join(f"--{name}" for name in known if name in COLUMN_OPTIONS)
-                raise ElektronError(f"{option} is no column of this task's files, which have {options}")
+                raise ElektronError(f"{option} does not apply to this task, whose columns are {options}")
         columns = {role: column for role, (_, column) in given.items()}
         separator = getattr(config, "label_separator", None) or layout.label_separator
         return cls(layout.roles, layout.shape, labelled, columns, separator, own_option)
@@ -188,7 +188,7 @@ class Request:
 
     @property
     def only_role(self) -> Role | None:
-        """The role that is always needed, where there is only one."""
+        """The role that is always needed, if there is only one."""
         always = [role for role in self.roles if role.needed == "always"]
         return always[0] if len(always) == 1 else None
 
@@ -207,12 +207,12 @@ class Request:
 
 
 def is_number(name: str) -> bool:
-    """Whether a column is given by its number, or several are."""
+    """Whether a name is the number of a column, or several numbers separated by commas."""
     return all(part.strip().isdecimal() for part in name.split(","))
 
 
 def columns_named(name: str, columns: Iterable[str]) -> list[str]:
-    """The column of a usual name, in any case, or all of those with commas between them."""
+    """The columns of a usual name, or of names separated by commas, ignoring case; empty if one is missing."""
     by_name = {column.casefold(): column for column in reversed(list(columns))}
     parts = [name] if name.casefold() in by_name else name.split(",")
     found = [by_name.get(part.casefold()) for part in parts]

@@ -1,8 +1,8 @@
-"""Tokens with tags: rows with a token each become sentences, and tokens get as many tags as there are.
+"""Parse tokens with tags: group rows of one token each into sentences, and make one tag for each token.
 
-A sentence has a list of tokens and one of tags, a text with spaces between them, or a text with entities by
-their characters, as spaCy, doccano and Label Studio write them: `[begin, end, label]` or an object with these,
-where `end` is the character after the last.
+The tokens and tags of a sentence are lists, or texts with spaces between them; or they are a text and the
+character spans of its entities, as spaCy, doccano and Label Studio write them: `[begin, end, label]` or an object
+with these, where `end` is the character after the last.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from elektron.finetuning.readers.token_lines import BLOCK
 from elektron.finetuning.readers.values import is_empty, literal
 
 MIN_WORD_FRACTION = 0.9
-"""Of the tokens of a table with a token a row; the others may have spaces."""
+"""In a table with one token per row, more than this fraction of the tokens has no spaces."""
 BEGINS, ENDS, LABELS = ("start", "start_offset"), ("end", "end_offset"), ("label", "labels", "type")
 BRACKETS = re.compile(r"(?:\((?P<type>[^\s()*]+))?\*?(?P<end>\))?")
 """Spans of CoNLL-2012: `(PER*`, `*`, `*)`, `(GPE)`."""
@@ -30,7 +30,7 @@ def has_token_rows(table: Table, names: Mapping[str, str]) -> bool:
     """Whether each row is one token; `names` has the column of each role.
 
     Raises:
-        ElektronError: each row is, and nothing says which rows are one sentence.
+        ElektronError: each row is one token, and nothing says which rows are one sentence.
     """
     sample = table.sample()
     if any(BLOCK in row for row in sample):
@@ -51,7 +51,7 @@ def has_token_rows(table: Table, names: Mapping[str, str]) -> bool:
 
 
 def grouped(table: Table, names: Mapping[str, str], labelled: bool) -> Iterator[Row]:
-    """The sentences of rows with a token each: a blank line or another number or id begins the next.
+    """Group rows of one token each into sentences; a blank line or another number or id begins the next sentence.
 
     Raises:
         ElektronError: a token or a tag is empty.
@@ -91,7 +91,7 @@ def tokens_with_tags(values: dict[str, Any], where: str, labelled: bool, counts:
     """The `tokens` and `tags` of one row as two lists of one length; a text without tags stays a text.
 
     Raises:
-        ElektronError: there are not as many tags as tokens, or they are no text.
+        ElektronError: there are not as many tags as tokens, or tags are not text.
     """
     tokens, tags = values["tokens"], values.get("tags")
     if isinstance(tokens, str):
@@ -134,7 +134,7 @@ def _field(row: dict[str, Any], column: str | None) -> str:
 
 
 def _without_brackets(tags: Sequence[str]) -> list[str]:
-    """BIO tags of the spans in CoNLL-2012's brackets."""
+    """Convert CoNLL-2012's brackets to BIO tags."""
     found, inside = [], None
     for tag in tags:
         begins, ends = parts.group("type", "end") if (parts := BRACKETS.fullmatch(tag)) else (None, None)
@@ -145,7 +145,7 @@ def _without_brackets(tags: Sequence[str]) -> list[str]:
 
 
 class Span(NamedTuple):
-    """An entity by its characters; `end` is the one after the last."""
+    """A character span of an entity; `end` is the character after the last."""
 
     begin: int
     end: int
@@ -153,17 +153,17 @@ class Span(NamedTuple):
 
 
 def spans_of(value: Any) -> list[Any] | None:
-    """The list of spans in a field, also under `entities` as spaCy has it; None where there are none."""
+    """The list of spans in a field, which may be under `entities` as in spaCy; None if it is no list of spans."""
     if isinstance(value, dict):
         value = value.get("entities")
     return value if isinstance(value, list) and all(map(_is_span, value)) else None
 
 
 def tagged(text: str, items: list[Any], where: str, counts: Counts) -> tuple[list[str], list[str]]:
-    """The tokens of a text, and their tags in BIO; a span that begins or ends inside a word cuts it.
+    """The tokens of a text and their BIO tags; a word is split where a span begins or ends inside it.
 
     Raises:
-        ElektronError: a span is not one of the text.
+        ElektronError: a span is invalid or outside the text.
     """
     spans: dict[int, Span] = {}
     end = 0

@@ -1,4 +1,4 @@
-"""Files with a text a line: plain text, fastText's, tagged sentences, and texts aligned line by line."""
+"""Read files with one text per line: plain text, fastText, tagged sentences, and line-aligned files."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def is_plain_text(lines: Lines, request: Request, config: TextFilesConfig) -> bo
 
 
 def plain_text_table(lines: Lines, role: str) -> Table:
-    """A row for each line, blank ones too, so that each line has its prediction."""
+    """A row for each line, including blank lines, so that each line gets a prediction."""
     rows = ((f"{lines.name}, line {number}", {role: line}) for number, line in lines)
     return Table(lines.name, rows, f"plain text, a {role} a line", [role])
 
 
 def is_fasttext(lines: Lines, request: Request) -> bool:
-    """Whether all first lines begin with fastText's `__label__`, and texts are looked for."""
+    """Whether the task reads `text` and all first lines begin with fastText's `__label__`."""
     role = request.only_role
     if request.given or role is None or role.name != "text" or lines.suffix in TABLE_SUFFIXES:
         return False
@@ -64,8 +64,9 @@ def fasttext_table(lines: Lines) -> Table:
 def are_tagged_sentences(content: Sequence[str], labelled: bool) -> bool:
     """Whether lines are tokens with spaces between them, a tab, and as many tags.
 
-    At least half of the rows of several tokens have as many tags, or it is a token a line whose tags have
-    spaces; if there need be no tags, most of all rows, or it may be plain text with a tab.
+    Of the lines with several tokens or tags, at least half must have as many tags as tokens: otherwise each line may be
+    one token with spaces in its tag. Most lines must have one tab; without labels, they must also have as many tags as
+    tokens: otherwise they may be plain text with tabs.
     """
     rows = [line.split("\t") for line in content]
     two = [[split_spaces(part) for part in row] for row in rows if len(row) == 2]
@@ -90,21 +91,21 @@ def tagged_sentences_table(lines: Lines, labelled: bool) -> Table:
 
 
 def split_spaces(text: str) -> list[str]:
-    """The parts of a text with spaces between them, and no other white space."""
+    """Split a text at spaces, but not at other white space."""
     return [part for part in text.split(" ") if part]
 
 
 def _table(lines: Lines, parse: Callable[[str, str], dict[str, Any]], kind: str, columns: list[str]) -> Table:
-    """A row for each line that is not blank, made by `parse` from it and where it is."""
+    """A row for each line that is not blank; `parse` makes it from the line and its location."""
     places = ((f"{lines.name}, line {number}", line) for number, line in lines if not is_blank(line))
     return Table(lines.name, ((where, parse(line, where)) for where, line in places), kind, columns)
 
 
 def are_aligned(sources: Sequence[str], request: Request) -> bool:
-    """Whether the sources are a text file and its counterpart, or several of which any would do.
+    """Whether the sources are a text file and one or several files that are aligned with it line by line.
 
     Raises:
-        ElektronError: they are pairs of files, by their endings.
+        ElektronError: their suffixes show that they are several pairs of files.
     """
     if not request.labelled or request.given or not all(map(_is_text_file, sources)):
         return False

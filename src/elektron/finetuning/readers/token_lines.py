@@ -1,7 +1,7 @@
-"""Files with a token a line: CoNLL in its many forms, CoNLL-U, csv with blank lines between sentences.
+"""Read files with one token per line: variants of CoNLL, CoNLL-U, csv with blank lines between sentences.
 
-Columns are separated by tabs, by any number of spaces, or as in csv. They have names where the first line
-is a header or the format has names (CoNLL-U), and numbers otherwise.
+Columns are separated by tabs, by any number of spaces, or as in csv. Their names come from a header or from the
+format (CoNLL-U); otherwise they are numbers.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from elektron.finetuning.readers.records import Row, Table
 from elektron.finetuning.readers.roles import Request
 
 BLOCK = ""
-"""In a row, the number of its block of lines; no column has an empty name."""
+"""The key in a row for the number of its block of lines; no column has an empty name."""
 SPACES = " "
-"""The delimiter where any number of spaces and tabs separates columns."""
+"""Stands for any number of spaces and tabs between columns."""
 BLANKS = re.compile("[ \t]+")
 QUOTED = (",", ";", "|")
 """Delimiters between which quotation marks enclose fields by default."""
 LONGEST_TOKEN = 30
-"""Characters on average: a column of longer ones is sentences."""
+"""A column whose fields have more characters on average contains sentences, not tokens."""
 LONGEST_SENTENCE = 100
 SENTENCE_ENDS = frozenset(".!?。！？।")
 DOCSTART = "-DOCSTART-"
@@ -38,10 +38,10 @@ NOTHING = {"_", ""}
 
 
 class TokenLines:
-    """How the lines of a file are laid out, taken as tokens."""
+    """The layout of a file, if each line is read as a token."""
 
     def __init__(self, lines: Lines, request: Request, config: TextFilesConfig) -> None:
-        """Look at the first lines.
+        """Detect the layout from the first lines.
 
         Raises:
             ElektronError: two columns have one name.
@@ -57,12 +57,12 @@ class TokenLines:
         if not rows:
             return
         self.kind = "a token a line"
-        self.width = max(1, Counter(map(len, rows)).most_common(1)[0][0])  # of most lines
+        self.width = max(1, Counter(map(len, rows)).most_common(1)[0][0])  # the number of columns in most lines
         self.wider = lines.sample[0].startswith(BEGIN_DOCUMENT) and self.width > 10
-        """Whether lines may have more, as CoNLL-2012's have."""
+        """Whether lines may have more than `width` columns, as in CoNLL-2012."""
         is_conll_u = self.width == len(CONLL_U) and all(row and CONLL_U_ID.fullmatch(row[0]) for row in rows)
         self.is_format = self.wider or is_conll_u
-        """Whether this is a format whose columns are known."""
+        """Whether this is CoNLL-2012 or CoNLL-U, whose columns are known."""
         self.header = False
         self.names = [str(number + 1) for number in range(11 if self.wider else self.width)]
         if self.wider:
@@ -82,9 +82,9 @@ class TokenLines:
         self.blocks = self._has_blocks()
         """Whether blank lines separate blocks, most of them of several lines."""
         self.even = all(len(row) == self.width or self.wider for row in rows)
-        """Whether all of the first lines have as many columns."""
+        """Whether all of the first lines have the same number of columns."""
         self.sure = self.even and (bool(request.given) or self._are_tokens(content, columns))
-        """Whether these are tokens, and not plain text that could be taken for them."""
+        """Whether the lines are certainly tokens, and not plain text."""
 
     def split(self, line: str) -> list[str]:
         """The fields of a line."""
@@ -94,7 +94,7 @@ class TokenLines:
             try:
                 return next(csv.reader([line], delimiter=self.delimiter), [])
             except csv.Error:
-                return []  # which is refused like any line that has too few columns
+                return []  # an error later, like any line with too few columns
         return line.split(self.delimiter)
 
     def is_break(self, line: str) -> bool:
@@ -102,7 +102,7 @@ class TokenLines:
         return is_blank(line.replace(self.delimiter, "")) or line.startswith(DOCSTART)
 
     def is_delimited_table(self, one_line: bool) -> bool:
-        """Whether each line is a row under a header, or in columns that were given.
+        """Whether the file is a delimited table instead, with a header or with columns that were given.
 
         Args:
             one_line: whether each line looks like a sentence with its tags.
@@ -116,11 +116,11 @@ class TokenLines:
             return bool(request.given) and not request.labelled and not (self.even and self.width > 1)
         if not request.given and not request.recognised(sample[0].split(self.delimiter)):
             return False
-        # Rows of sentences have spaces; those of a token each have none.
+        # Rows with a sentence have spaces; rows with a token have none.
         return one_line or not request.labelled or sum(" " in line for line in sample) > len(sample) / 2
 
     def table(self) -> Table:
-        """A table with a token a row, which also has the number of its block.
+        """A table with one token per row, and the number of its block under `BLOCK`.
 
         Raises:
             ElektronError: the tokens or tags cannot be found, or no blank line ends a sentence.
@@ -161,13 +161,13 @@ class TokenLines:
             if len(fields) != self.width and not (self.wider and len(fields) > self.width):
                 raise ElektronError(f"{where}: {len(fields)} columns separated by {by}, other lines have {self.width}")
             if self.names[0] == CONLL_U[0] and not fields[0].isdecimal():
-                continue  # CoNLL-U's ranges such as 2-3 and empty nodes such as 5.1 are no tokens
+                continue  # ranges such as 2-3 and empty nodes such as 5.1 are not tokens
             if not begun:
                 begun, block = True, block + 1
             yield where, dict(zip(self.names, fields, strict=False)) | {BLOCK: block}
 
     def _is_comment(self, line: str) -> bool:
-        """Whether a line at the begin of a sentence is about it, and no token of it."""
+        """Whether a line at the beginning of a sentence is a comment and not a token."""
         if not line.startswith("#"):
             return False
         fields = self.split(line)
@@ -199,11 +199,11 @@ class TokenLines:
         return len(blocks) > 1 and sum("\n" in block.strip("\n") for block in blocks) > len(blocks) / 2
 
     def _without_breaks(self, lines: Sequence[str]) -> str:
-        """The lines as a text, in which what ends a sentence is blank."""
+        """Join lines to a text, in which lines that end a sentence are blank."""
         return "\n".join("" if self.is_break(line) else line for line in lines).strip("\n")
 
     def _are_tokens(self, content: Sequence[str], columns: Sequence[Sequence[str]]) -> bool:
-        """Whether lines are tokens and not plain text: by their tags, or short and in blocks."""
+        """Whether lines are tokens and not plain text, judged by their tags, their length and the blank lines."""
         if self.is_format:
             return True
         if self.width == 1:
@@ -215,7 +215,7 @@ class TokenLines:
         return like_bio and (self.delimiter == "\t" or any("-" in tag for tag in self.tags))
 
     def _refuse_one_long_sentence(self) -> None:
-        """Raise ElektronError where no blank line ends a sentence and there are plainly several."""
+        """Raise ElektronError if there is no blank line, but clearly more than one sentence."""
         rows = [line for line in self.lines.sample if not line.startswith("#")][self.header :]
         rows = self._without_breaks(rows).split("\n")
         if "" in rows:

@@ -1,9 +1,9 @@
-"""From the fields of a row to the value of a role: text, lists that are written as text, and labels in all their forms.
+"""Parse the fields of a row into the value of a role: text, lists that are written as text, and all forms of labels.
 
-One class is a text or a number. Several are a list, also as JSON, Python's repr or numpy's in a text
-field; zeros and ones, one for each class (multi-hot); a column of zeros and ones for each class (one-hot);
-an object with a zero or a one for each class; or a text with separators. The first rows decide which of
-these it is, and a later row that does not fit is refused.
+A single label is a text or a number. Several labels are a list, which may be written as text (JSON, or the repr
+of Python or numpy); a list of zeros and ones, one for each class (multi-hot); a column of zeros and ones for each
+class (one-hot); an object with a zero or a one for each class; or a text with separators. The first rows decide
+which of these forms is used, and a later row that does not fit is refused.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from elektron.io.text import guess_encoding
 log = logging.getLogger(__name__)
 
 Parser = Callable[[Any, str], Any]
-"""From a field and where it is, for messages, to a value."""
+"""Converts a field to a value; the second argument is the location of the field, for messages."""
 ABSENT = object()
 """The value of a column that a row does not have."""
 TEXTS = ("text", "pair", "question", "context", "source", "good", "bad")
 """Roles that are one text."""
 REPLACEMENT = "\ufffd"
-"""In place of bytes that could not be decoded."""
+"""The character that replaces bytes that cannot be decoded."""
 STRING = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
 STRINGS = re.compile(rf"({STRING})(\s+(?=['\"]))?|['\"].*", re.DOTALL)
-"""A string and the white space between it and another one, where numpy has no comma; or one without an end."""
+"""A string and the white space before a following one, where numpy writes no comma; or a string without an end."""
 MISSING = frozenset({"nan", "<na>", "#n/a", "null"})
 """What programs write for a missing value."""
 UNLABELLED = frozenset({"-", "-1"})
-"""What data sets write for rows without a label, where it is no class."""
+"""What data sets write for rows without a label, see `true_classes`."""
 BOOLEANS = {"true": "True", "false": "False"}
 FLAGS = {"0": False, "1": True, "False": False, "True": True}
 WHOLE_NUMBER = re.compile(r"([+-]?\d+)\.0+")
@@ -45,10 +45,10 @@ BETWEEN_NUMBERS = re.compile(r"(?<=[\d.])\s+(?=[-\d.])")
 
 
 def parser_of(role: Role, columns: Sequence[str], table: Table, request: Request) -> Parser:
-    """The parser of the values of a role, which the columns of a table have.
+    """The parser for the values of a role, which are in these columns of a table.
 
     Raises:
-        ElektronError: the first fields are lists or objects where text belongs.
+        ElektronError: the first fields are lists or objects, but the role is a text.
     """
     rows = [[value_of(row, column) for column in columns] for row in table.sample()]
     fields = [row[0] if len(row) == 1 else row for row in rows]
@@ -62,14 +62,14 @@ def parser_of(role: Role, columns: Sequence[str], table: Table, request: Request
     if role.name == "label":
         several = LabelColumn(table.name, columns, filled, request.label_separator) if role.several else None
         return partial(_label, several, table.name)
-    if role.name == "tags":  # a list, a text, or entities by their characters
+    if role.name == "tags":  # a list, a text, or character spans of entities
         return lambda value, where: parsed(value)
     parsers: dict[str, Parser] = {"choices": _choices, "target": _targets, "tokens": _tokens}
     return parsers.get(role.name, lambda value, where: value)
 
 
 def value_of(row: dict[str, Any], column: str) -> Any:
-    """The value of a column, or inside an object of a dotted name; ABSENT if there is none."""
+    """The value of a column, or of a dotted name inside an object; ABSENT if there is none."""
     if column in row:
         return row[column]
     value: Any = row
@@ -87,7 +87,7 @@ def _inside(value: Any, part: str) -> Any:
 
 
 def is_empty(value: Any) -> bool:
-    """Whether there is no value: nothing, blank text, or no number."""
+    """Whether a field has no value: it is None, blank text or NaN."""
     if isinstance(value, str):
         return not value or value.isspace()
     return value is None or (isinstance(value, float) and value != value)
@@ -106,14 +106,14 @@ def _text(role: str, column: str, option: str, value: Any, where: str) -> str:
 
 
 def _has_texts(value: Any) -> bool:
-    """Whether it is an object, or a list of more than numbers."""
+    """Whether a value is an object that is not empty, or a list that does not contain only numbers."""
     if isinstance(value, list):
         return any(isinstance(item, str | list | dict) for item in value)
     return bool(value)
 
 
 def _choices(value: Any, where: str) -> Any:
-    """A list of texts; `{"text": […], "label": […]}` with keys, as ARC has it; also written as text."""
+    """A list of texts, or `{"text": […], "label": […]}` with keys, as in ARC; either may be written as text."""
     value, keys = parsed(value), None
     if isinstance(value, dict) and isinstance(value.get("text"), list):
         value, keys = value["text"], value.get("label")
@@ -126,7 +126,7 @@ def _choices(value: Any, where: str) -> Any:
 
 
 def _targets(value: Any, where: str) -> Any:
-    """A text, or a list of texts any of which is right; also a list written as text."""
+    """A text, or a list of correct texts, which may be written as text."""
     found = parsed(value)
     if isinstance(found, list) and found and all(isinstance(text, str) for text in found):
         value = found
@@ -134,7 +134,7 @@ def _targets(value: Any, where: str) -> Any:
 
 
 def _tokens(value: Any, where: str) -> Any:
-    """A list of tokens, also written as text, or a running text."""
+    """A list of tokens, which may be written as text, or a text that is not tokenized."""
     if isinstance(value, str):
         found = literal(value)
         return found if isinstance(found, list) and found and all(isinstance(t, str) for t in found) else value
@@ -154,7 +154,7 @@ def _tokens(value: Any, where: str) -> Any:
 def _label(several: LabelColumn | None, file: str, value: Any, where: str) -> Any:
     if REPLACEMENT in str(value):
         guess = guess_encoding(file)
-        cure = f"give --encoding, perhaps {guess}" if guess else "mend the file"
+        cure = f"give --encoding, perhaps {guess}" if guess else "correct the file"
         raise ElektronError(f"{where}: the label {value!r:.60} has undecodable characters: {cure}")
     if several is not None:
         return several(value, where)
@@ -165,11 +165,11 @@ class LabelColumn:
     """The labels of one column, or of several columns with a zero or a one for each class."""
 
     def __init__(self, file: str, columns: Sequence[str], sample: Sequence[Any], separator: str | None):
-        """Find out how labels are written; `sample` has the first fields, lists of fields of several columns."""
+        """Detect how labels are written. `sample` has the first fields; with several columns, lists of fields."""
         self.columns = columns
         self.separator = separator
         self.width = 0
-        """Length of multi-hot lists; 0 if lists have names."""
+        """Length of multi-hot lists; 0 if labels have another form."""
         fields = [_parsed_label(field) for field in sample]
         lists = [value for value in fields if isinstance(value, list)]
         if len(columns) > 1:
@@ -187,7 +187,7 @@ class LabelColumn:
         """The label of a row, or the list of its labels.
 
         Raises:
-            ElektronError: it does not fit the other rows, or is no label.
+            ElektronError: the value does not have the form of the other rows, or is no label.
         """
         if len(self.columns) > 1:
             return _flagged(self.columns, value, where)
@@ -210,7 +210,8 @@ class LabelColumn:
         if isinstance(value, list | dict) or value is None:
             parts = f" (there are: {', '.join(value):.200})" if isinstance(value, dict) else ""
             raise ElektronError(
-                f"{where}: {value!r:.60} is no label; of an object, --label {self.columns[0]}.NAME takes a part{parts}"
+                f"{where}: {value!r:.60} is no label; --label {self.columns[0]}.NAME reads a value inside the "
+                f"object{parts}"
             )
         return class_name(value) if isinstance(value, str) else value
 
@@ -236,7 +237,7 @@ def are_flags(values: Iterable[Any]) -> bool:
 
 
 def class_name(text: str) -> str:
-    """A label in one form: `1.0` is `1`, and `TRUE` is `True`, as different programs write them."""
+    """A label in its normal form: `1.0` becomes `1`, and `TRUE` becomes `True`."""
     text = text.strip()
     whole = WHOLE_NUMBER.fullmatch(text)
     return whole[1] if whole else BOOLEANS.get(text.casefold(), text)
@@ -248,10 +249,10 @@ def is_missing(value: Any) -> bool:
 
 
 def true_classes(names: Collection[str]) -> set[str]:
-    """Of all names in a label column, those that are classes and do not mark rows without a label.
+    """The names in a label column that are classes; the others mark rows without a label.
 
-    `-` marks these, as in SNLI, unless `+` is a class; and `-1` beside 0, 1, 2 and so on, as in data sets
-    of the hub. Beside 0 and 1 alone `-1` may be a class, and is one.
+    `-` marks such rows, as in SNLI, unless `+` is a class. `-1` marks them if the classes are 0, 1, 2 and so on, as in
+    data sets of the hub; with only 0 and 1, `-1` is a class.
     """
     classes = set(names) - UNLABELLED
     if "-" in names and "+" in names:
@@ -262,13 +263,13 @@ def true_classes(names: Collection[str]) -> set[str]:
 
 
 def parsed(value: Any) -> Any:
-    """The list or object that a text is written as, else the value itself."""
+    """The list or object that a value represents as text, else the value itself."""
     found = literal(value) if isinstance(value, str) else None
     return value if found is None else found
 
 
 def _parsed_label(value: Any) -> Any:
-    """As `parsed`; labels may also be written as a set, or as numpy's list of numbers, which has no commas."""
+    """Like `parsed`, but labels may also be written as a set, or as numpy's list of numbers, which has no commas."""
     if not isinstance(value, str) or value.strip()[:1] not in ("[", "(", "{"):
         return value
     text = value.strip()
@@ -279,7 +280,7 @@ def _parsed_label(value: Any) -> Any:
 
 
 def literal(text: str) -> Any:
-    """The list or object that a text is the JSON, Python's repr or numpy's of, else None."""
+    """The list or object that a text represents, as JSON or as the repr of Python or numpy; else None."""
     text = text.strip()
     if text[:1] + text[-1:] not in ("[]", "{}", "()"):
         return None

@@ -1,1 +1,1 @@
-"""The tasks, one file each, all of the shape that `base.py` describes."""
+"""The tasks, one module each; `base.py` defines their common interface."""

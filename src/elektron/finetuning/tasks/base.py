@@ -1,11 +1,11 @@
-"""`Task`: what all tasks have in common, from the records of files to metrics.
+"""`Task`: the interface of all tasks, from the records of files to metrics.
 
-A task holds what must be known of a model besides its weights: names of classes, how long texts
-are read. It learns this from the training records (`learn`), and is saved beside the weights as
-`task.json`. Training, evaluation and prediction know tasks only through this class.
+A task holds what must be known about a model besides its weights, such as the names of classes and the
+longest input. It is made from the training records (`from_records`) and saved beside the weights as
+`task.json`. Training, evaluation and prediction use tasks only through this class.
 
-Record → `features` (one, or several where a long text is read in windows) → `collate` → `forward`
-→ `predictions`, one for each record again → `measure`.
+Record → `features` (one, or several if a long text is split into windows) → `collate` → `forward`
+→ `predictions` (one for each record) → `measure`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ COLLAPSED = 0.02
 Output = Any
 """What `forward` returns for one feature: numpy arrays or token ids, on the CPU."""
 Prediction = dict[str, Any]
-"""What is added to a row: JSON-able, such as `label` and `score`."""
+"""The columns that are added to a row, such as `label` and `score`; values can be written as JSON."""
 Predictions = list[Prediction]
 Outputs = list[Output]
 
@@ -50,17 +50,17 @@ class Baseline(NamedTuple):
     """Predictions of a simple method, with which the model's are compared."""
 
     name: str
-    """Such as `always 'positive'`."""
+    """Name in reports, such as `always 'positive'`."""
     predictions: Predictions
 
 
 class Variation(NamedTuple):
-    """How much predictions vary, and how much the truth does, in the same unit."""
+    """How much the predictions vary over the rows, and how much the true values do, in the same unit."""
 
     predicted: float
     true: float
     summary: str
-    """Such as `it predicts 'positive' for every text`."""
+    """A description of the predictions, such as `it predicts 'positive' for every text`."""
 
     @property
     def collapsed(self) -> bool:
@@ -70,44 +70,44 @@ class Variation(NamedTuple):
 
 @dataclass(kw_only=True)
 class Task(ABC):
-    """A task with what it learned from its training records; an encoder with one of transformers' heads."""
+    """A task, with what it has learned from the training records. Its model is an encoder with a transformers head."""
 
     name: ClassVar[str]
-    """On the command line."""
+    """Name of the task on the command line."""
     layout: ClassVar[Layout]
     metric: ClassVar[str]
-    """Decides which model is best; more is better."""
+    """Name of the metric that decides which model is best; higher is better."""
     auto_class: ClassVar[Any]
-    """Such as AutoModelForSequenceClassification."""
+    """Class of the model, such as AutoModelForSequenceClassification."""
     unit: ClassVar[str] = "text"
-    """What one of the `outcomes` is of."""
+    """What each of the `outcomes` belongs to, for messages: a text, token, question or row."""
     network_outputs: ClassVar[tuple[str, ...]] = ("logits",)
-    """Names of what `forward` reads of the network's output; an exported network has these only."""
+    """Names of the network's outputs that `forward` reads; an exported network has only these."""
 
     max_length: MaxLength
     """Longest input in tokens."""
     columns: dict[str, str] = field(default_factory=dict)
-    """By role, the names of the training files' columns."""
+    """Names of the columns in the training files, by role."""
 
     # Records
 
     @classmethod
     @abstractmethod
     def from_records(cls, records: Records, config: FinetuneConfig, encoder: Encoder) -> Self:
-        """The task of these training records.
+        """Make the task from training records.
 
         Args:
-            records: labelled, at least one.
-            config: resolved: what `recipe.resolve` fills in is not None.
-            encoder: of the model.
+            records: labelled records, at least one.
+            config: a resolved configuration: settings that `recipe.resolve` fills in are not None.
+            encoder: the encoder of the model.
 
         Raises:
-            ElektronError: nothing can be learned from them.
+            ElektronError: nothing can be learned from the records.
         """
 
     @classmethod
     def configured(cls, config: FinetuneConfig) -> dict[str, Any]:
-        """The fields that the task has in common with the resolved configuration."""
+        """Values of the fields that the task has in common with the resolved configuration."""
         names = [field.name for field in dataclasses.fields(cls)]
         return {name: getattr(config, name) for name in names if hasattr(config, name)}
 
@@ -119,13 +119,13 @@ class Task(ABC):
 
     @property
     def had_column(self) -> dict[str, bool | None]:
-        """By role, whether the training files had such a column; None where that is not known."""
+        """For each role, whether the training files had a column of it; None if that is not known."""
         return {}
 
     def files(self) -> Layout:
-        """What the files of this task contain: columns called as in the training files come first.
+        """The layout of files for this task; the column names of the training files are tried first.
 
-        A column that training had is required; one that it did not have is not read.
+        A column that the training files had is required; one that they did not have is not read.
         """
         roles = []
         for role in self.layout.roles:
@@ -145,11 +145,11 @@ class Task(ABC):
         """The right prediction for a labelled record, as far as metrics need it.
 
         Raises:
-            ElektronError: the record is not of this task, such as one with an unknown label.
+            ElektronError: the record does not fit the task, for example because its label is unknown.
         """
 
     def check(self, records: Records) -> None:
-        """Raise ElektronError for the first labelled record that is not of this task, or has other columns."""
+        """Raise ElektronError for the first labelled record that does not fit the task or has other columns."""
         for record in records:
             for role, had in self.had_column.items():
                 if had is not None and had != (role in record.values):
@@ -164,10 +164,10 @@ class Task(ABC):
 
     @abstractmethod
     def features(self, records: Records, tokenizer: Tokenizer, labelled: bool) -> Features:
-        """What the model reads, with `labels` if `labelled`, in the order of the records."""
+        """The features of the records, in their order, with `labels` if `labelled`."""
 
     def size(self, feature: Feature) -> int:
-        """Tokens of a feature, without padding."""
+        """Number of tokens of a feature, without padding."""
         return len(feature["input_ids"])
 
     def collate(self, features: Features, tokenizer: Tokenizer) -> Batch:
@@ -178,11 +178,11 @@ class Task(ABC):
     # The model
 
     def head_settings(self) -> dict[str, Any]:
-        """What the model's configuration says of the head: `num_labels`, `id2label` …"""
+        """Settings of the head in the model's configuration: `num_labels`, `id2label` …"""
         return {}
 
     def new_model(self, encoder: Encoder, dropout: float | None) -> PreTrainedModel:
-        """The encoder under a new head; new weights come from torch's global generator."""
+        """The encoder with a new head, whose weights are drawn from torch's global generator."""
         config = encoder.config_for(self.head_settings(), dropout)
         model: PreTrainedModel = self.auto_class.from_config(config, dtype=torch.float32)
         encoder.load_into(model.base_model)
@@ -194,34 +194,34 @@ class Task(ABC):
         return model
 
     def forward(self, model: PreTrainedModel, batch: Batch, output: Any = None) -> Outputs:
-        """For each feature of a batch on the model's device what `predictions` needs: logits.
+        """Compute what `predictions` needs for each feature of a batch: the logits, unless a subclass says otherwise.
 
         Args:
-            model: of the task.
-            batch: as `collate` makes it.
-            output: of the model for this batch, where it has been run already.
+            model: a model of the task.
+            batch: a batch of `collate`, on the model's device.
+            output: the model's output for this batch, if it has been computed already.
         """
         output = model(**batch) if output is None else output
         return list(output.logits.float().cpu().numpy())
 
     def finished(self, model: PreTrainedModel) -> Self:
-        """Called once after training; may change both, so that the model's outputs need no task."""
+        """Called once after training; may change task and model, so that the model's outputs need no conversion."""
         return self
 
     # Predictions and metrics
 
     @abstractmethod
     def predictions(self, records: Records, features: Features, outputs: Outputs) -> Predictions:
-        """One for each record, from the outputs of its features."""
+        """One prediction for each record, from the outputs of its features."""
 
     @abstractmethod
     def measure(self, records: Records, predictions: Predictions) -> Measure:
         """The metrics of predictions for labelled records."""
 
     def tuned(self, records: Records, predictions: Predictions) -> Self:
-        """The task with settings chosen on evaluation records, such as a threshold; most have none.
+        """The task with settings, such as a threshold, chosen on evaluation records; most tasks have none.
 
-        Its predictions from the same outputs may then be different.
+        The new task may make different predictions from the same outputs.
         """
         return self
 
@@ -234,15 +234,15 @@ class Task(ABC):
     def baselines(self, records: Records, train: Records) -> list[Baseline]:
         """Predictions for labelled records by simple methods, which a model should be better than.
 
-        The first is the best one that does not depend on the text, if there is any.
+        The first is the best one that does not depend on the text, if there is one.
 
         Args:
-            records: what is predicted; the constant prediction is chosen on them: no other is better.
-            train: training records, from which the other methods learn; none where they are not known.
+            records: records to predict. The constant prediction is chosen on them, so that no other is better.
+            train: training records, from which the other methods learn; empty if they are not known.
         """
 
     def outcomes(self, prediction: Prediction) -> list[str]:
-        """A prediction, or a truth, as categories to be counted."""
+        """The categories in a prediction or a `truth`, which are counted."""
         raise NotImplementedError
 
     def variation(self, records: Records, predictions: Predictions) -> Variation:
@@ -255,7 +255,7 @@ class Task(ABC):
         summary = f"it predicts {value[:60]!r} for {rows}"
         return Variation(1 - fraction, 1 - most / true.total(), summary)
 
-    def decoded_by(self, decoding: DecodingConfig) -> Self:
+    def with_decoding(self, decoding: DecodingConfig) -> Self:
         """The task with these settings of text generation; only tasks that generate have any."""
         if decoding != DecodingConfig():
             raise ElektronError(f"--decoding.… has no effect on {self.name}: it generates no text")
@@ -270,12 +270,12 @@ class Task(ABC):
 
     @classmethod
     def load(cls, content: dict[str, Any], folder: str, **parts: Any) -> Self:
-        """The task in the content of the `task.json` of `folder`.
+        """Load the task of a model from the content of `task.json`.
 
         Args:
-            content: of the file.
-            folder: of the model.
-            parts: what a task keeps in files of its own.
+            content: content of `task.json`.
+            folder: folder or hub name of the model.
+            parts: fields that a task saves in other files, such as a tokenizer.
 
         Raises:
             ElektronError: a value is missing or invalid.
@@ -305,7 +305,7 @@ class LabelledTask(Task):
         }
 
     def unknown(self, record: Record, what: str, name: str) -> ElektronError:
-        """The error for a label (`what` it is called) that the training data does not have."""
+        """The error for a label that the training data does not have; `what` is `label` or `tag`."""
         some = ", ".join(self.labels[:10]) + (" …" if len(self.labels) > 10 else "")
         return ElektronError(
             f"{record.where}: the {what} {name!r} is none of the training data's"

@@ -1,4 +1,4 @@
-"""A label of two or many, several labels at once, or a number, for a text or a pair of texts."""
+"""Classification and regression: a class, several labels or a number for a text or a pair of texts."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ from elektron.finetuning.readers.values import class_name
 from elektron.finetuning.tasks.base import Baseline, LabelledTask, Outputs, Prediction, Predictions, Task, Variation
 
 HAS_LABEL = 0.5
-"""The probability from which on a label is predicted for a text that may have several."""
+"""Labels with at least this probability are predicted, if a text may have several labels."""
 
 
 @dataclass(kw_only=True)
 class SentenceTask(Task):
-    """A row of logits for a text or a pair of texts."""
+    """A task whose model computes one row of logits for a text or a pair of texts."""
 
     auto_class: ClassVar[Any] = AutoModelForSequenceClassification
 
     pairs: bool | None
-    """Whether each row is a pair of texts; None: where the records are."""
+    """Whether rows are pairs of texts; None if that is not known, and depends on the records."""
     truncation: Truncation
     """What is read of texts longer than `max_length`."""
     stride: NotNegative[int]
@@ -75,7 +75,7 @@ class SentenceTask(Task):
         return found
 
     def predictions(self, records: Records, features: Features, outputs: Outputs) -> Predictions:
-        """From the logits, averaged over the windows of a text."""
+        """One prediction for each record, from the logits averaged over the windows of its text."""
         logits: list[Outputs] = [[] for _ in records]
         for feature, output in zip(features, outputs, strict=True):
             logits[feature["record"]].append(output)
@@ -84,7 +84,7 @@ class SentenceTask(Task):
 
 @dataclass(kw_only=True)
 class Classification(SentenceTask, LabelledTask):
-    """Which label, or which labels, a text or a pair of texts has."""
+    """Predicts one label, or several labels, for a text or a pair of texts."""
 
     name: ClassVar[str] = "classification"
     layout: ClassVar[Layout] = LAYOUTS["classification"]
@@ -92,11 +92,11 @@ class Classification(SentenceTask, LabelledTask):
     several: bool = False
     """Whether a text may have any number of labels."""
     label_separator: str | None = None
-    """What separates them in the training files, if they are one text."""
+    """Separator between the labels in the training files, if they are one text."""
 
     @property
     def metric(self) -> str:  # type: ignore[override]
-        """F1 over all labels where there are several: few rows have all of them right, by chance or otherwise."""
+        """Micro F1 if a text may have several labels, because few rows have all of them right; else accuracy."""
         return "f1" if self.several else "accuracy"
 
     def files(self) -> Layout:
@@ -125,7 +125,7 @@ class Classification(SentenceTask, LabelledTask):
 
     @cached_property
     def numbers(self) -> dict[str, int]:
-        """The number of each class by its name in files, which a model of others may write differently."""
+        """The number of each class by its normalized name (`class_name`); other models may write it differently."""
         return {class_name(name): number for number, name in enumerate(self.labels)}
 
     def numbers_of(self, record: Record) -> list[int]:
@@ -147,7 +147,7 @@ class Classification(SentenceTask, LabelledTask):
         return super().head_settings() | {"problem_type": f"{kind}_label_classification"}
 
     def target(self, record: Record) -> int | list[float]:
-        """The number of the class, or a 1 for each that the text has."""
+        """The number of the class; with several labels, 1.0 for each label that the text has and 0.0 for the others."""
         numbers = self.numbers_of(record)
         if self.several:
             return [float(number in numbers) for number in range(len(self.labels))]
@@ -181,7 +181,7 @@ class Classification(SentenceTask, LabelledTask):
         return ("f1_micro",) if self.several else ("accuracy",)
 
     def baselines(self, records: Records, train: Records) -> list[Baseline]:
-        """Always the most common label (of several, as many as give the highest micro F1); logistic regression."""
+        """The most common label, or the most common labels with the highest micro F1; logistic regression."""
         counts = Counter(self.labels[number] for record in records for number in self.numbers_of(record))
         names = [name for name, _ in counts.most_common()]
         numbers = list(map(self.numbers_of, train))
@@ -211,11 +211,11 @@ class Classification(SentenceTask, LabelledTask):
 
 @dataclass(kw_only=True)
 class Regression(SentenceTask):
-    """A number, trained with squared error.
+    """Predicts a number for a text or a pair of texts, trained with squared error.
 
-    The network is trained on standardised numbers (minus the training mean, divided by their
-    standard deviation), so that the learning rate fits any scale. After training, mean and spread go
-    into the last layer, so that the model's logit is the number, in plain transformers too.
+    The network is trained on standardized numbers (minus the training mean, divided by their standard deviation),
+    so that the learning rate fits any scale. After training, the weights of the last layer are changed so that the
+    model's logit is the number itself, also in transformers.
     """
 
     name: ClassVar[str] = "regression"
@@ -223,9 +223,9 @@ class Regression(SentenceTask):
     metric: ClassVar[str] = "pearson"
 
     mean: float
-    """Of the training numbers."""
+    """Mean of the training numbers; 0 once it is part of the last layer, see `finished`."""
     spread: float
-    """Their standard deviation."""
+    """Standard deviation of the training numbers; 1 once it is part of the last layer."""
 
     @classmethod
     def from_records(cls, records: Records, config: FinetuneConfig, encoder: Encoder) -> Self:
@@ -246,7 +246,7 @@ class Regression(SentenceTask):
         return model
 
     def finished(self, model: PreTrainedModel) -> Self:
-        """Put mean and spread into the last layer."""
+        """Make mean and spread part of the last layer."""
         last = last_layer(model)
         last.__class__ = LinearInFp32
         with torch.no_grad():
@@ -271,7 +271,7 @@ class Regression(SentenceTask):
 
     @property
     def compared(self) -> tuple[str, ...]:
-        """Predictions may correlate with the truth and be far from it: their errors count too."""
+        """Correlation and error, because predictions that correlate with the truth may still be far from it."""
         return ("pearson", "mse")
 
     def baselines(self, records: Records, train: Records) -> list[Baseline]:
@@ -302,7 +302,7 @@ class LinearInFp32(nn.Linear):
 
 
 def last_layer(model: PreTrainedModel) -> nn.Linear:
-    """The layer whose output are the numbers."""
+    """The layer whose output is the predicted number."""
     return [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
 
 
@@ -314,7 +314,7 @@ def label_names(record: Record) -> list[str]:
 
 
 def as_name(value: Any) -> str:
-    """A label as text; whole numbers that a column has as 1.0 are written 1."""
+    """A label as text; a whole number such as 1.0 is written 1."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return str(value).strip()
@@ -339,7 +339,7 @@ def number_of(record: Record) -> float:
     """The label as a number.
 
     Raises:
-        ElektronError: it is none.
+        ElektronError: it is not a finite number.
     """
     value = record.values["label"]
     try:

@@ -1,8 +1,8 @@
-"""Sentence embeddings: one vector a text, the mean of the encoder's last hidden states.
+"""Sentence embeddings: one vector per text, the mean of the encoder's last hidden states.
 
-Trained on pairs (a text and one that belongs to it), triplets (and one that does not) or pairs with a
-similarity score, with the losses that sentence-transformers uses for them. The saved folder loads as
-`SentenceTransformer(DIR)`; family `elektron` needs `trust_remote_code=True` there.
+The encoder is trained on pairs (a text and one that belongs to it), triplets (with a third text, which does
+not) or pairs with a similarity score, with the losses that sentence-transformers uses for them. The saved
+folder loads as `SentenceTransformer(DIR)`; family `elektron` needs `trust_remote_code=True` there.
 """
 
 from __future__ import annotations
@@ -37,22 +37,22 @@ from elektron.models.heads import mean_of_tokens
 from elektron.models.loading import load_bare_encoder
 
 SCALE = 20.0
-"""Of cosines in both losses, as in sentence-transformers (an inverse temperature)."""
+"""Factor of the cosines in both losses (an inverse temperature), as in sentence-transformers."""
 TEXTS = ("text", "pair", "negative")
 POOLING = "1_Pooling"
 
 
 class SentenceEncoder(PreTrainedModel):
-    """An encoder and the mean over its tokens; saves the encoder alone, with the files of sentence-transformers.
+    """An encoder with mean pooling over tokens; saved as the encoder alone, with the files of sentence-transformers.
 
     Args:
-        encoder: without a head.
-        max_length: tokens that `SentenceTransformer` reads of a text.
+        encoder: an encoder without a head.
+        max_length: longest text in tokens that `SentenceTransformer` reads.
     """
 
     base_model_prefix = "encoder"
     config_class = PreTrainedConfig
-    # The attention is the encoder's, which has checked it.
+    # The encoder has already checked that it supports the attention implementation.
     _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True
 
     def __init__(self, encoder: PreTrainedModel, max_length: int) -> None:
@@ -62,6 +62,8 @@ class SentenceEncoder(PreTrainedModel):
 
     def forward(self, labels: Tensor | None = None, **inputs: Tensor) -> SequenceClassifierOutput:
         """Embeddings as `logits`, `(texts, batch, hidden)`, and the loss if there are labels.
+
+        `texts` is the number of texts in a record, from 1 to 3.
 
         Args:
             labels: `(batch,)`, see `embedding_loss`.
@@ -75,7 +77,7 @@ class SentenceEncoder(PreTrainedModel):
         return SequenceClassifierOutput(loss=loss, logits=embeddings)
 
     def save_pretrained(self, save_directory: Any, **options: Any) -> None:
-        """Write the encoder, and what `SentenceTransformer` needs to know besides."""
+        """Write the encoder, and the configuration files that `SentenceTransformer` reads."""
         self.encoder.save_pretrained(save_directory, **options)
         folder = Path(save_directory)
         (folder / POOLING).mkdir(exist_ok=True)
@@ -100,13 +102,13 @@ class SentenceEncoder(PreTrainedModel):
 def embedding_loss(embeddings: Tensor, labels: Tensor) -> Tensor:
     """The loss of a batch.
 
-    With scores CoSENT (Su 2022): log(1 + Σ exp(20 (cos_j - cos_i))) over all i, j with score_i > score_j.
-    Without: cross-entropy of the cosines of each text with the second texts of the whole batch, and with all
-    negatives, of which its own second text is the right one (Henderson et al. 2017; in-batch negatives).
+    With scores, CoSENT (Su 2022): log(1 + Σ exp(20 (cos_j - cos_i))) over all i, j with score_i > score_j.
+    Without scores, cross-entropy over the cosines of each text with the second texts and negatives of the whole
+    batch, where the target is its own second text (in-batch negatives, Henderson et al. 2017).
 
     Args:
         embeddings: `(2 or 3, batch, hidden)`.
-        labels: `(batch,)`, the scores, or as integers the place of the right second text among those of the batch.
+        labels: `(batch,)`, the scores as floats, or the index of the right second text in the batch as integers.
     """
     first, *others = F.normalize(embeddings, dim=-1)
     if not labels.is_floating_point():
@@ -120,7 +122,7 @@ def embedding_loss(embeddings: Tensor, labels: Tensor) -> Tensor:
 
 @dataclass(kw_only=True)
 class Embedding(Task):
-    """A vector for each text, so that the cosine of two vectors says how similar the texts are."""
+    """Computes a vector for each text, so that the cosine of two vectors says how similar the texts are."""
 
     name: ClassVar[str] = "embedding"
     layout: ClassVar[Layout] = LAYOUTS["embedding"]
@@ -128,7 +130,7 @@ class Embedding(Task):
     network_outputs: ClassVar[tuple[str, ...]] = ("last_hidden_state",)
 
     scored: bool | None
-    """Whether pairs have similarity scores; None: where the records have."""
+    """Whether pairs have similarity scores; None if that is not known, and depends on the records."""
 
     @property
     def metric(self) -> str:  # type: ignore[override]
@@ -140,7 +142,7 @@ class Embedding(Task):
         return {"label": self.scored}
 
     def has_scores(self, records: Records) -> bool:
-        """Whether these are scored pairs; decides it for a task that does not know yet."""
+        """Whether pairs have scores; if that is not known yet, `scored` is set from these records."""
         if self.scored is None:
             self.scored = "label" in records[0].values
         return self.scored
@@ -154,7 +156,7 @@ class Embedding(Task):
         return cls(scored=scored, **cls.configured(config))
 
     def truth(self, record: Record) -> Prediction:
-        """The score; nothing of pairs without."""
+        """The score of a pair; empty if pairs have no scores."""
         return {"score": number_of(record)} if self.has_scores([record]) else {}
 
     def check(self, records: Records) -> None:
@@ -163,7 +165,7 @@ class Embedding(Task):
         super().check(records)
 
     def features(self, records: Records, tokenizer: Tokenizer, labelled: bool) -> Features:
-        """One feature a record, with `texts`: the inputs of its text, its second text and its negative."""
+        """One feature per record, whose `texts` are the inputs of its text, its second text and its negative."""
         roles = [role for role in TEXTS if role in records[0].values and (labelled or role != "negative")]
         columns = [
             encode(tokenizer, [str(record.values[role]) for record in records], max_length=self.max_length)
@@ -180,7 +182,7 @@ class Embedding(Task):
         return found
 
     def size(self, feature: Feature) -> int:
-        """Tokens of all texts."""
+        """Number of tokens of all texts of a record, with padding."""
         return len(feature["texts"]) * len(feature["input_ids"])
 
     def collate(self, features: Features, tokenizer: Tokenizer) -> Batch:
@@ -210,7 +212,7 @@ class Embedding(Task):
         return list(output.logits.transpose(0, 1).cpu().numpy())
 
     def predictions(self, records: Records, features: Features, outputs: Outputs) -> Predictions:
-        """`embedding` of a text alone; of a pair its cosine as `score`, and `rank` if pairs have no scores.
+        """For a single text its `embedding`; for a pair the cosine as `score`, and `rank` if pairs have no scores.
 
         The rank is that of the right text among all second texts of these records, by cosine, from 1.
         """
@@ -220,7 +222,7 @@ class Embedding(Task):
         return self._of_pairs(records, (first * second).sum(axis=1), first, second)
 
     def _of_pairs(self, records: Records, cosines: NDArray[np.float32], first: Any, second: Any) -> Predictions:
-        """From the cosine of each pair, and the unit vectors of all texts, `(rows, dimensions)`, dense or sparse."""
+        """Predictions from the cosines of the pairs and the unit vectors, `(rows, hidden)`, dense or sparse."""
         found = [{"score": round(float(score), 6)} for score in cosines]
         if self.has_scores(records):
             return found
@@ -235,7 +237,7 @@ class Embedding(Task):
         return retrieval([prediction["rank"] for prediction in predictions])
 
     def baselines(self, records: Records, train: Records) -> list[Baseline]:
-        """Vectors of TF-IDF in place of embeddings; no constant one, since texts with the same vector have no order."""
+        """TF-IDF vectors in place of embeddings; none is constant, because texts with the same vector have no order."""
         known_records = train or records
         read = evenly_spaced(known_records)
         known = [str(known_records[place].values[role]) for place in read for role in TEXTS[:2]]
@@ -248,7 +250,7 @@ class Embedding(Task):
         return [Baseline("cosine of TF-IDF vectors", predictions)]
 
     def variation(self, records: Records, predictions: Predictions) -> Variation:
-        """Standard deviation of the cosines; that of the scores is taken from 0 to 1."""
+        """Standard deviation of the cosines, and of the scores relative to their range."""
         cosines = np.array([prediction["score"] for prediction in predictions])
         summary = f"it gives a cosine of {cosines.mean():.3g} to every pair, ± {cosines.std():.2g}"
         true = 0.0
@@ -269,9 +271,11 @@ def refuse_mixed_columns(records: Records) -> None:
         for record in records:
             if has_value(record, role) != (first := has_value(records[0], role)):
                 other = "lacks" if first else "has"
-                raise ElektronError(f"{record.where}: it {other} a {role}, unlike {records[0].where}: all rows or none")
+                raise ElektronError(
+                    f"{record.where}: it {other} a {role}, unlike {records[0].where}: all rows must have one, or none"
+                )
 
 
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Vectors of length 1."""
+    """Scale vectors, `(rows, hidden)`, to length 1."""
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

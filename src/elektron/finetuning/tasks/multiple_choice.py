@@ -27,7 +27,7 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 @dataclass(kw_only=True)
 class MultipleChoice(Task):
-    """The number of the right choice, from 0, as in transformers' own data sets."""
+    """Predicts the number of the right choice, from 0."""
 
     name: ClassVar[str] = "multiple-choice"
     layout: ClassVar[Layout] = LAYOUTS["multiple-choice"]
@@ -36,7 +36,7 @@ class MultipleChoice(Task):
     unit: ClassVar[str] = "row"
 
     passages: bool | None = None
-    """Whether there is a passage that the text is about; None: where the records have one."""
+    """Whether rows have a passage that the text is about; None if that is not known, and depends on the records."""
 
     @property
     def had_column(self) -> dict[str, bool | None]:
@@ -53,7 +53,7 @@ class MultipleChoice(Task):
         return {"label": right_choice(record)}
 
     def features(self, records: Records, tokenizer: Tokenizer, labelled: bool) -> Features:
-        """One feature a record, with `choices`: the inputs of its text with each choice.
+        """One feature per record, whose `choices` are the inputs of its text with each choice.
 
         With a passage, the first segment is the passage and the second is text and choice.
         """
@@ -92,7 +92,7 @@ class MultipleChoice(Task):
         return batch
 
     def predictions(self, records: Records, features: Features, outputs: Outputs) -> Predictions:
-        """`label`, the number of the choice, its `choice` and `score`."""
+        """`label`, the number of the choice; `choice`, its text; `score`, its probability."""
         found: Predictions = []
         for record, logits in zip(records, outputs, strict=True):
             choices = choices_of(record)
@@ -101,7 +101,7 @@ class MultipleChoice(Task):
         return found
 
     def measure(self, records: Records, predictions: Predictions) -> Measure:
-        """Accuracy; in the other metrics the place of the right choice is the class."""
+        """Accuracy, and other metrics in which the number of the right choice is the class."""
         most = max(len(choices_of(record)) for record in records)
         truth = np.array([right_choice(record) for record in records])
         predicted = np.array([prediction["label"] for prediction in predictions])

@@ -35,34 +35,34 @@ CLS = 0
 """Position of [CLS], which stands for "no answer"."""
 QUESTION_TOKENS = 64
 ANSWER_TOKENS = 30
-"""Longest answer, or more where training answers are longer."""
+"""Default of `answer_length`; it is more if training answers are longer."""
 LONGEST_ANSWERS = 0.999
-"""Quantile of the training answers' lengths."""
+"""Quantile of the lengths of training answers that determines `answer_length`."""
 BEST = 20
-"""How many spans of a window are candidates, and of a record share the probability."""
+"""Number of best spans that are kept of each window, and of each record for the probabilities."""
 NO_SPAN = 1e6
-"""Margin of "no answer" where the passage is empty: more than any scores differ by."""
+"""Margin of "no answer" if the passage has no span: more than any difference between scores."""
 CONSTANT_MARGINS = 0.1
-"""Standard deviation of the margins below which a model does not tell questions apart."""
+"""A model does not distinguish questions if the standard deviation of their margins is below this."""
 TOKENIZED_TOGETHER = 1000
-"""Records: offsets as Python tuples take ten times the memory of arrays."""
+"""Number of records that are tokenized at once: offsets as Python tuples take ten times the memory of arrays."""
 
 
 class Span(NamedTuple):
-    """Characters of a passage, and their score; -1 and -1 for no answer."""
+    """A span of characters of a passage and its score; `begin` and `end` are -1 for no answer."""
 
     score: float
     begin: int
     end: int
 
     def text(self, context: str) -> str:
-        """The characters; "" for no answer."""
+        """The text of the span; "" for no answer."""
         return context[self.begin : self.end] if self.begin >= 0 else ""
 
 
 @dataclass(kw_only=True)
 class QuestionAnswering(Task):
-    """Where in a passage the answer to a question is, if it is there."""
+    """Finds the answer to a question in a passage, if the passage contains it."""
 
     name: ClassVar[str] = "question-answering"
     layout: ClassVar[Layout] = LAYOUTS["question-answering"]
@@ -74,11 +74,11 @@ class QuestionAnswering(Task):
     stride: NotNegative[int]
     """Tokens by which windows overlap."""
     question_length: Size = QUESTION_TOKENS
-    """Tokens of a question that are read."""
+    """Longest question in tokens; longer questions are cut."""
     answer_length: Size = ANSWER_TOKENS
     """Longest answer in tokens."""
     no_answers: bool
-    """Whether some training questions had no answer; if none, an answer is always given."""
+    """Whether some training questions had no answer; otherwise an answer is always predicted."""
     null_threshold: float | None = None
     """The answer is "" where "no answer" scores higher than the best span by more than this; None is 0."""
     null_threshold_given: bool = False
@@ -86,10 +86,10 @@ class QuestionAnswering(Task):
 
     @classmethod
     def from_records(cls, records: Records, config: FinetuneConfig, encoder: Encoder) -> Self:
-        """Whether answers may be missing, and how much is read of question and passage.
+        """Make the task: whether questions may have no answer, and the longest question and answer.
 
         Raises:
-            ElektronError: no record has an answer, or windows overlap as much as they are long.
+            ElektronError: no record has an answer, or `stride` is as long as the part of a passage in a window.
         """
         answered = sum(bool(right_answers(record)) for record in records)
         if not answered:
@@ -123,11 +123,11 @@ class QuestionAnswering(Task):
         return {"num_labels": 2}
 
     def features(self, records: Records, tokenizer: Tokenizer, labelled: bool) -> Features:
-        """Question and passage, one feature a window.
+        """Question and passage, one feature per window.
 
         A feature has `begins`, the position of the passage's first token, and `offsets`, `(tokens, 2)`:
-        the characters of each token of the passage. `start_positions` and `end_positions` are those of
-        the answer's first and last token, both that of [CLS] where the window does not hold all of it.
+        the characters of each token of the passage. `start_positions` and `end_positions` are the positions
+        of the answer's first and last token, or of [CLS] if the window does not contain the whole answer.
         """
         features: Features = []
         for first in range(0, len(records), TOKENIZED_TOGETHER):
@@ -142,7 +142,7 @@ class QuestionAnswering(Task):
         return features
 
     def encoded(self, records: Records, tokenizer: Tokenizer) -> tuple[BatchEncoding, Features]:
-        """The windows of all records: their encodings, and what the model reads of each."""
+        """The tokenizer's encoding of the windows of all records, and a feature for each window."""
         return tokenize(
             tokenizer,
             self._questions(records, tokenizer),
@@ -172,7 +172,7 @@ class QuestionAnswering(Task):
             tokens, kept = len(offsets), self.question_length
             while tokens > self.question_length:
                 questions[row] = questions[row][: offsets[kept - 1][1]]
-                # Cut inside a word, the rest may have more tokens than it had before.
+                # If a word was cut, the rest may have more tokens than before.
                 tokens, kept = len(tokenizer.tokenize(questions[row])), kept - 1
         return questions
 
@@ -181,7 +181,7 @@ class QuestionAnswering(Task):
         return pad(features, fills | {"start_positions": 0, "end_positions": 0})
 
     def forward(self, model: PreTrainedModel, batch: Batch, output: Any = None) -> Outputs:
-        """For each feature its scores of beginning and of end, `(length,)` each."""
+        """The start and end logits of each feature, `(length,)` each."""
         output = model(**batch) if output is None else output
         starts, ends = output.start_logits.float().cpu(), output.end_logits.float().cpu()
         return list(zip(starts.numpy(), ends.numpy(), strict=True))
@@ -189,8 +189,8 @@ class QuestionAnswering(Task):
     def predictions(self, records: Records, features: Features, outputs: Outputs) -> Predictions:
         """The best span of all windows of a record, or "" where "no answer" scores higher.
 
-        As in SQuAD's own script, the score of "no answer" is the lowest of all windows: a window that
-        does not hold the answer has reason to give it a high one.
+        As in SQuAD's own script, the score of "no answer" is the lowest of all windows, because a window
+        that does not contain the answer should have a high one.
         """
         spans: list[list[Span]] = [[] for _ in records]
         no_answer = [float("inf")] * len(records)
@@ -207,8 +207,8 @@ class QuestionAnswering(Task):
     def _prediction(self, context: str, spans: Sequence[Span], no_answer: float) -> Prediction:
         """The prediction from the best spans of a passage and the score of "no answer".
 
-        `score` is the probability among the best spans and, if it is possible, "no answer". The
-        `no_answer_margin` over the best `span` is kept for choosing the threshold.
+        `score` is the probability among the best spans and, if questions may have none, "no answer".
+        `no_answer_margin`, the score of "no answer" minus that of the best `span`, is used to choose the threshold.
         """
         none = Span(no_answer, -1, -1)
         best = spans[0] if spans else Span(no_answer - NO_SPAN, -1, -1)
@@ -227,7 +227,7 @@ class QuestionAnswering(Task):
         return prediction | ({"span": best.text(context)} if self.no_answers else {})
 
     def tuned(self, records: Records, predictions: Predictions) -> Self:
-        """With the threshold that gives these records the highest F1, unless the user gave one."""
+        """The task with the threshold that has the highest F1 on these records, unless the user gave one."""
         if not self.no_answers or self.null_threshold_given:
             return self
         threshold = best_null_threshold(
@@ -254,10 +254,10 @@ class QuestionAnswering(Task):
         return [prediction["answer"] or "no answer"]
 
     def variation(self, records: Records, predictions: Predictions) -> Variation:
-        """Of answers, and of margins.
+        """The variation of answers; a model whose margins vary has not collapsed.
 
-        A weak model that does tell questions apart may have its best F1, by the best threshold, when it
-        answers none; training it again would not help.
+        A weak model that distinguishes questions may have its highest F1 with a threshold at which it answers none;
+        training it again would not help.
         """
         found = super().variation(records, predictions)
         margins = [prediction["no_answer_margin"] for prediction in predictions]
@@ -270,7 +270,7 @@ def right_answers(record: Record) -> list[str]:
 
 
 def answer_positions(feature: Feature, record: Record) -> tuple[int, int]:
-    """First and last token of a record's first answer; [CLS] for both where the window does not hold it."""
+    """Positions of the first and last token of a record's first answer; of [CLS] if the window does not contain it."""
     offsets = feature["offsets"]
     if not record.values["answers"] or not len(offsets):
         return CLS, CLS
@@ -310,7 +310,7 @@ def best_spans(
     """First token, last token and score of the best spans of at most `longest` tokens, unsorted.
 
     `start` and `end` are `(tokens,)`. All spans are compared, `(tokens, longest)` sums; SQuAD's script
-    compares only those between the twenty best beginnings and ends.
+    compares only those of the twenty best first tokens with the twenty best last tokens.
     """
     ends = np.pad(end, (0, longest - 1), constant_values=-np.inf)
     sums = (start[:, None] + sliding_window_view(ends, longest)).ravel()
@@ -323,7 +323,7 @@ def best_spans(
 
 
 def best_of(spans: Sequence[Span]) -> list[Span]:
-    """The best, best first; one that several windows hold is there once, with its highest score."""
+    """The best spans, best first; a span in several windows occurs once, with its highest score."""
     best: dict[tuple[int, int], Span] = {}
     for span in sorted(spans, key=lambda span: (-span.score, span.begin, span.end)):
         best.setdefault((span.begin, span.end), span)

@@ -11,7 +11,7 @@ from transformers import PreTrainedConfig
 import elektron.models  # noqa: F401  (registers the family with the Auto classes)
 from elektron.errors import ElektronError
 from elektron.finetuning.encoders import UNLIMITED, longest_input
-from elektron.finetuning.recipe import READ_AT_ONCE
+from elektron.finetuning.recipe import DEFAULT_MAX_LENGTH
 from elektron.finetuning.tasks.base import FORMAT, TASK_FILE, Task
 from elektron.finetuning.tasks.classification import Classification, Regression
 from elektron.finetuning.tasks.embedding import Embedding
@@ -43,7 +43,7 @@ TASKS: dict[str, type[Task]] = {
 
 
 def load_task(model: str, expected: str | None = None) -> Task:
-    """The task of a fine-tuned model: from its `task.json`, or if it was saved by transformers from its class.
+    """The task of a fine-tuned model: from its `task.json`, or from its class if transformers saved it.
 
     Args:
         model: folder or hub name.
@@ -54,7 +54,7 @@ def load_task(model: str, expected: str | None = None) -> Task:
     """
     if (Path(model) / DISCRIMINATOR).is_dir():
         raise ElektronError(
-            f"{model} is a pre-training run: `elektron finetune TASK --model {model}` makes a model of it"
+            f"{model} is a pre-training run: fine-tune it first, with `elektron finetune TASK --model {model}`"
         )
     path = Path(model) / TASK_FILE
     task = _read(path, model) if path.is_file() else _on_hub_or_by_class(model, expected)
@@ -78,7 +78,7 @@ def _read(path: Path, model: str) -> Task:
 
 
 def _on_hub_or_by_class(model: str, expected: str | None) -> Task:
-    """The task of a model without a local `task.json`: by that of the hub, else by its class."""
+    """The task of a model without a local `task.json`: from that on the hub, else from the class of the model."""
     config = load_configuration(model)
     path = optional_file(model, TASK_FILE)
     if path is None and not Path(model).is_dir() and not hub_is_reachable():
@@ -91,7 +91,7 @@ def _by_class(model: str, config: PreTrainedConfig, expected: str | None) -> Tas
     architecture = (config.architectures or ["a bare encoder"])[0]
     length = longest_input(config)
     if length == UNLIMITED:
-        length = READ_AT_ONCE
+        length = DEFAULT_MAX_LENGTH
     labels = [config.id2label[number] for number in sorted(config.id2label)]
     sentence: dict[str, Any] = {"pairs": None, "truncation": "head", "stride": 0}
     match architecture.rpartition("For")[2]:

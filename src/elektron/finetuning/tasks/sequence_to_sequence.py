@@ -1,8 +1,8 @@
 """Text to text: translation, summaries, replies. A pretrained encoder with a new decoder that attends to it.
 
-Both are transformers' own: an `EncoderDecoderModel` whose decoder is `ElectraForCausalLM`, as wide as the encoder. The
-decoder's output matrix is its embedding. The embedding of a piece that is in the encoder's vocabulary too starts from
-the encoder's, also where that is random: words to be copied then have similar vectors on both sides from the beginning.
+The model is transformers' `EncoderDecoderModel`; the decoder is `ElectraForCausalLM` with the encoder's hidden size.
+The decoder's output matrix is tied to its embedding. Pieces (subword tokens) that both vocabularies have start with
+the encoder's embedding, even if it is random, so that words to be copied have similar vectors in both networks.
 """
 
 from __future__ import annotations
@@ -43,20 +43,20 @@ from elektron.models.attention import use_fast_attention
 
 log = logging.getLogger(__name__)
 
-# A note on checkpoints of 2021 that EncoderDecoderModel repeats at every loss.
+# A warning about checkpoints of 2021, which EncoderDecoderModel repeats whenever it computes a loss.
 warnings.filterwarnings("ignore", message="Version v4.12.0 introduces a better way to train")
 
 TARGET_TOKENIZER = "target_tokenizer"
 LENGTH_QUANTILE = 0.999
-"""Outputs may be as long as all but one in a thousand of the training targets."""
+"""By default, outputs may be as long as this quantile of the lengths of the training targets."""
 CANDIDATES, SHORTLIST, REFERENCES = 2000, 20, 100
-"""The best constant text is one of so many training targets, of which so many are compared by ROUGE-L with so
-many others."""
+"""For `most_typical`: the number of candidate texts, of candidates that are compared by ROUGE-L, and of the texts that
+these are compared with."""
 
 
 @dataclass(kw_only=True)
 class SequenceToSequence(Task):
-    """A text is generated from a text."""
+    """Generates a text from a text."""
 
     layout: ClassVar[Layout] = LAYOUTS["translation"]
     auto_class: ClassVar[Any] = EncoderDecoderModel
@@ -65,13 +65,13 @@ class SequenceToSequence(Task):
     truncation: Truncation
     """What is read of texts longer than `max_length`."""
     max_target_length: Size
-    """Longest target in tokens with its end token: the decoder's positions."""
+    """Longest target in tokens, including the end token; the number of positions of the decoder."""
     decoder_layers: int
-    """Of the new decoder."""
+    """Number of layers of the new decoder."""
     chinese: bool
-    """Whether the targets are in Chinese, where metrics take characters for words."""
+    """Whether the targets are in Chinese, for which metrics count characters as words."""
     decoding: DecodingConfig
-    """None of its settings is None."""
+    """Decoding settings, none of which is None."""
     target_tokenizer: InitVar[Tokenizer]
 
     def __post_init__(self, target_tokenizer: Tokenizer) -> None:
@@ -79,11 +79,11 @@ class SequenceToSequence(Task):
 
     @classmethod
     def from_records(cls, records: Records, config: FinetuneConfig, encoder: Encoder) -> Self:
-        """The vocabulary, the language and the lengths of the targets.
+        """Make the task: the vocabulary, the language and the lengths of the targets.
 
         Raises:
-            ElektronError: texts are to be read in windows, or the target tokenizer or the decoding
-                settings cannot be used.
+            ElektronError: `truncation` is `windows`, or the target tokenizer or the decoding settings
+                cannot be used.
         """
         if config.truncation == "windows":
             raise ElektronError(f"--truncation windows does not work for {cls.name}: head or head-tail")
@@ -105,7 +105,7 @@ class SequenceToSequence(Task):
         decoding = dataclasses.replace(cls.default_decoding, max_length=usual_length)
         fields = cls.configured(config) | {"decoding": decoding}
         task = cls(chinese=is_chinese(targets), target_tokenizer=tokenizer, **fields)
-        return task.decoded_by(config.decoding)
+        return task.with_decoding(config.decoding)
 
     def truth(self, record: Record) -> Prediction:
         source, targets = str(record.values["source"]), target_texts(record)
@@ -149,7 +149,7 @@ class SequenceToSequence(Task):
     def forward(self, model: PreTrainedModel, batch: Batch, output: Any = None) -> Outputs:
         """Token ids of the text that the model generates for each feature.
 
-        Samples are a function of the model, the settings and the batch, so that metrics are reproducible.
+        The seed of sampling is computed from the batch, so that metrics are reproducible.
         """
         source = {name: batch[name] for name in ("input_ids", "attention_mask")}
         devices = [model.device] if model.device.type == "cuda" else []
@@ -169,7 +169,7 @@ class SequenceToSequence(Task):
         return summarization(list(map(target_texts, records)), [row["text"] for row in predictions])
 
     def baselines(self, records: Records, train: Records) -> list[Baseline]:
-        """The training target that is most similar to others, by ROUGE-L, and what is copied from the source."""
+        """The training target that is most similar to others by ROUGE-L, and a copy of (a part of) the source."""
         text = most_typical([target_texts(record)[0] for record in train or records])
         name, copies = self.copied(records, train or records)
         return [
@@ -178,13 +178,13 @@ class SequenceToSequence(Task):
         ]
 
     def copied(self, records: Records, train: Records) -> tuple[str, list[str]]:
-        """What is copied from the sources, and the copies."""
+        """Name and predictions of the baseline that copies from the sources."""
         return "a copy of the source", [str(record.values["source"]) for record in records]
 
     def outcomes(self, prediction: Prediction) -> list[str]:
         return [prediction["text"]]
 
-    def decoded_by(self, decoding: DecodingConfig) -> Self:
+    def with_decoding(self, decoding: DecodingConfig) -> Self:
         """The task with these settings in place of its own, where they are not None.
 
         Raises:
@@ -193,7 +193,7 @@ class SequenceToSequence(Task):
         given = {name: value for name, value in vars(decoding).items() if value is not None}
         if given.get("sample"):
             if given.setdefault("beams", 1) > 1:
-                raise ElektronError("--decoding.sample draws token by token: give no beams with it")
+                raise ElektronError("--decoding.sample and --decoding.beams cannot be used together")
         elif "beams" in given:
             given.setdefault("sample", False)
         merged = dataclasses.replace(self.decoding, **given)
@@ -243,7 +243,7 @@ BEAMS = DecodingConfig(beams=4, length_penalty=1.0, no_repeat_ngram=0, sample=Fa
 
 @dataclass(kw_only=True)
 class Translation(SequenceToSequence):
-    """Into another language."""
+    """Generates a translation into another language."""
 
     name: ClassVar[str] = "translation"
     metric: ClassVar[str] = "bleu"
@@ -256,7 +256,7 @@ class Translation(SequenceToSequence):
 
 @dataclass(kw_only=True)
 class Summarization(SequenceToSequence):
-    """Into fewer words."""
+    """Generates a summary."""
 
     name: ClassVar[str] = "summarization"
     metric: ClassVar[str] = "rougeL"
@@ -271,9 +271,9 @@ class Summarization(SequenceToSequence):
 
 @dataclass(kw_only=True)
 class Generation(SequenceToSequence):
-    """Into what follows, such as a reply.
+    """Generates a text that follows the source, such as a reply.
 
-    Tokens are sampled: the likeliest reply to anything is "Yes." or similar, and beams find it.
+    Tokens are sampled, because beam search finds the likeliest reply, which is "Yes." or similar for any source.
     """
 
     name: ClassVar[str] = "generation"
@@ -284,7 +284,7 @@ class Generation(SequenceToSequence):
 
 
 def check_output_length(decoding: DecodingConfig, positions: int) -> None:
-    """Raise ElektronError for outputs longer than the decoder's positions."""
+    """Raise ElektronError if outputs may be longer than the number of positions of the decoder."""
     assert decoding.max_length is not None
     if decoding.max_length > positions:
         raise ElektronError(
@@ -335,10 +335,10 @@ def new_encoder_decoder(
 
 @torch.no_grad()
 def start_from_encoder(model: EncoderDecoderModel, target_tokenizer: Tokenizer, source_tokenizer: Tokenizer) -> int:
-    """Copy the embeddings of shared pieces into the decoder; the number of pieces.
+    """Copy the encoder's embeddings of shared pieces into the decoder, and return the number of pieces.
 
-    They are scaled to the size of the decoder's own: embeddings are normalized in all of these models,
-    so that only their direction matters.
+    They are scaled to the root mean square of the decoder's own embeddings. All of these models normalize
+    embeddings, so that only the direction matters.
     """
     theirs = model.encoder.get_input_embeddings().weight
     ours = model.decoder.get_input_embeddings().weight
@@ -354,28 +354,28 @@ def start_from_encoder(model: EncoderDecoderModel, target_tokenizer: Tokenizer, 
 
 
 def target_texts(record: Record) -> list[str]:
-    """The right text, or all of a list of which each is right."""
+    """The correct texts of a record, one or several."""
     value = record.values["target"]
     return [str(text) for text in value] if isinstance(value, list) else [str(value)]
 
 
 def lead(text: str, count: int) -> str:
-    """The first sentences or lines of a text: one, and more until they have so many words."""
+    """The first sentences or lines of a text: at least one, until they have `count` words."""
     sentences = by_line(text).split("\n")
     lengths = np.cumsum([len(words(sentence)) for sentence in sentences])
     return "\n".join(sentences[: int(np.searchsorted(lengths, count)) + 1])
 
 
 def token_ids(texts: Sequence[str], tokenizer: Tokenizer) -> list[list[int]]:
-    """The tokens of each text, without special tokens."""
+    """The token ids of each text, without special tokens."""
     ids: list[list[int]] = tokenizer(list(texts), add_special_tokens=False, verbose=False).input_ids
     return ids
 
 
 def most_typical(texts: Sequence[str]) -> str:
-    """Of some of the texts, evenly spaced, the one with the highest mean ROUGE-L to others.
+    """The text with the highest mean ROUGE-L to others, among evenly spaced candidates.
 
-    Those that share the most words with the others are compared by ROUGE-L, which takes longer.
+    Only the candidates that share most words with the others are compared by ROUGE-L, which is slow.
     """
     from sklearn.feature_extraction.text import CountVectorizer
 

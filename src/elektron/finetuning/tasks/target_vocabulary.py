@@ -1,8 +1,9 @@
-"""The vocabulary of the output, learned from the training targets, so that decoding is lossless.
+"""The tokenizer of the output: trained on the training targets, with lossless decoding.
 
-BERT's tokenizer loses where spaces were. This one is a byte pair encoding (Sennrich et al., 2016) of
-cased words in which a space is a visible character, `▁`, before the word; a character without a piece
-is encoded as its bytes. Decoding is joining (Kudo & Richardson, 2018); only `▁` itself becomes a space.
+BERT's tokenizer loses the positions of spaces. This one is byte pair encoding (Sennrich et al., 2016) of
+cased words, in which a space is the character `▁` before the word, and a character without a piece
+(subword token) is encoded as its bytes. Decoding joins the pieces (Kudo & Richardson, 2018); only a `▁` in
+the text itself is lost and becomes a space.
 
 The same targets give the same vocabulary, byte for byte.
 """
@@ -34,14 +35,14 @@ CONTINUATION = "##"
 PIECES = rf"{SPACE}?[\p{{L}}\p{{M}}\p{{N}}]+|{SPACE}?[^{SPACE}\p{{L}}\p{{M}}\p{{N}}]|{SPACE}"
 """A word or a number with the space before it; any other character, with the space before it."""
 MIN_FREQUENCY = 2
-"""Pairs of pieces that are neighbours less often are not merged."""
+"""Adjacent pieces that occur less often are not merged."""
 CHARACTERS_FRACTION = 0.75
-"""The part of the vocabulary that single characters may take: Chinese has thousands."""
+"""Largest fraction of the vocabulary for single characters, of which Chinese has thousands."""
 FEWEST_LEARNED = 64
 
 
 def train_target_tokenizer(texts: Sequence[str], vocab_size: int) -> PreTrainedTokenizerBase:
-    """A tokenizer of at most `vocab_size` entries; fewer where the texts do not support as many.
+    """Train a tokenizer of at most `vocab_size` entries; it has fewer if the texts have too few frequent pieces.
 
     Raises:
         ElektronError: `vocab_size` leaves too little room besides the bytes.
@@ -78,7 +79,7 @@ def train_target_tokenizer(texts: Sequence[str], vocab_size: int) -> PreTrainedT
 
 
 def _alphabet(texts: Iterable[str], most: int) -> list[str]:
-    """The most common characters but for the rarest, sorted; at most `most` of them."""
+    """The sorted characters of the texts, without the rarest; at most the `most` most common ones."""
     counts = Counter(character for text in texts for character in text if character != " ")
     counts[SPACE] = 0
     dispensable = RARE_CHARACTERS * sum(counts.values())
@@ -124,7 +125,7 @@ def start_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
 
 
 def shared_pieces(ours: PreTrainedTokenizerBase, theirs: PreTrainedTokenizerBase) -> dict[int, int]:
-    """Ids in `ours` of the pieces that `theirs` has too, with their ids in `theirs`.
+    """Ids in `ours` of the pieces that both tokenizers have, each with its id in `theirs`.
 
     Vocabularies write the same piece differently: `▁word` and `ing` here, `word` and `##ing` in
     BERT's, `Ġword` in GPT's. Case and accents are folded where `theirs` folds them. Punctuation,
@@ -144,7 +145,8 @@ def shared_pieces(ours: PreTrainedTokenizerBase, theirs: PreTrainedTokenizerBase
 def _pieces(tokenizer: PreTrainedTokenizerBase) -> Iterator[tuple[int, tuple[bool, str]]]:
     """The id of each piece that is no special token or byte; whether it begins a word, and its characters.
 
-    By id: `get_vocab` has another order in each process, which would change sums over embeddings by rounding.
+    Sorted by id, because the order of `get_vocab` differs between processes, which would change the rounding errors
+    of sums over embeddings.
     """
     wordpiece = _is_wordpiece(tokenizer)
     left_out = {*tokenizer.all_special_tokens, *BYTES}

@@ -1,4 +1,4 @@
-"""Token classification: named entities, parts of speech, any tag a token.
+"""Token classification: one tag per token, such as named entities or parts of speech.
 
 The first piece of a word has the word's tag, the others are ignored (Devlin et al. 2019). A sentence
 longer than the model reads is split into windows that overlap, and each word's tag is taken from the
@@ -29,7 +29,7 @@ from elektron.finetuning.tasks.base import Baseline, LabelledTask, Outputs, Pred
 
 @dataclass(kw_only=True)
 class TokenClassification(LabelledTask):
-    """The tag of every token."""
+    """Predicts a tag for each token."""
 
     name: ClassVar[str] = "token-classification"
     layout: ClassVar[Layout] = LAYOUTS["token-classification"]
@@ -52,7 +52,7 @@ class TokenClassification(LabelledTask):
         return {"tags": record.values["tags"]}
 
     def check(self, records: Records) -> None:
-        """Raise ElektronError for a tag that training never had, and for tokens without as many tags."""
+        """Raise ElektronError for a tag that training data lacks, or if there are not as many tags as tokens."""
         known = set(self.labels)
         for record in records:
             tokens, tags = tokens_of(record), record.values["tags"]
@@ -65,8 +65,8 @@ class TokenClassification(LabelledTask):
                     raise self.unknown(record, "tag", tag)
 
     def encoded(self, records: Records, tokenizer: Tokenizer) -> tuple[BatchEncoding, Features]:
-        """The windows of all records: their encodings, and what the model reads of each."""
-        # Byte-level BPE, as of RoBERTa, knows a word by the space before it.
+        """The tokenizer's encoding of the windows of all records, and a feature for each window."""
+        # Byte-level BPE, as in RoBERTa, recognizes the beginning of a word by the space before it.
         before = " " if splits_by_space(tokenizer) else ""
         return tokenize(
             tokenizer,
@@ -78,7 +78,7 @@ class TokenClassification(LabelledTask):
         )
 
     def features(self, records: Records, tokenizer: Tokenizer, labelled: bool) -> Features:
-        """Pieces of the words, with `words`: the number of the word that each piece begins, or None."""
+        """One feature per window; `words` has the number of the word that each piece begins, or None."""
         numbers = {tag: number for number, tag in enumerate(self.labels)}
         encoded, features = self.encoded(records, tokenizer)
         for row, feature in enumerate(features):
@@ -91,15 +91,15 @@ class TokenClassification(LabelledTask):
         return features
 
     def predictions(self, records: Records, features: Features, outputs: Outputs) -> Predictions:
-        """`tags`, one a token, and `tokens` for text that came without.
+        """`tags`, one per token, and `tokens` if the record has a text and no tokens.
 
-        A word that the tokenizer drops, such as one of blanks only, is tagged O or with the first tag.
+        A word that the tokenizer drops, such as one of blanks only, is tagged O, or with the first tag if O is no tag.
         """
         best: list[dict[int, tuple[int, str]]] = [{} for _ in records]
         for feature, logits in zip(features, outputs, strict=True):
             tags, length = best[feature["record"]], len(feature["words"])
             for place, word in enumerate(feature["words"]):
-                context = min(place, length - place)
+                context = min(place, length - 1 - place)
                 if word is not None and (word not in tags or context > tags[word][0]):
                     tags[word] = (context, self.labels[int(logits[place].argmax())])
         unread = "O" if "O" in self.labels else self.labels[0]
@@ -116,7 +116,7 @@ class TokenClassification(LabelledTask):
         return tagging(*([row["tags"] for row in rows] for rows in (map(self.truth, records), predictions)))
 
     def baselines(self, records: Records, train: Records) -> list[Baseline]:
-        """The most common tag of all, and that of each token in training, of new ones that of all."""
+        """The most common tag of all; the most common training tag of each token, or of all tokens if it is unknown."""
         tags = Counter(tag for record in records for tag in record.values["tags"])
         tag = tags.most_common(1)[0][0] if tags else self.labels[0]
         predictions = [{"tags": [tag] * len(record.values["tags"])} for record in records]
@@ -138,7 +138,7 @@ class TokenClassification(LabelledTask):
 
 
 def splits_by_space(tokenizer: Tokenizer) -> bool:
-    """Whether a tokenizer cuts a word with a space before it differently, though it is told that it is one."""
+    """Whether a tokenizer splits a word differently if a space is before it, even with `is_split_into_words`."""
     first, second = (tokenizer([[word]], is_split_into_words=True)["input_ids"] for word in ("a", " a"))
     return bool(first != second)
 
@@ -150,5 +150,5 @@ def tokens_of(record: Record) -> list[str]:
 
 
 def first_pieces(words: Sequence[int | None]) -> list[int | None]:
-    """The word of each piece, None but for a word's first piece: `[None, 0, 0, 1]` → `[None, 0, None, 1]`."""
+    """The word of each piece if it is the first piece of the word, else None: `[0, 0, 1]` → `[0, None, 1]`."""
     return [word if place == 0 or word != words[place - 1] else None for place, word in enumerate(words)]

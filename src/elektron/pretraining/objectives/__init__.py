@@ -1,4 +1,4 @@
-"""Objectives: what is predicted where. `make_objective` makes the configured one."""
+"""Pre-training objectives: what the networks predict, and at which tokens. `make_objective` makes one."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class Objective(ABC):
 
     name: ClassVar[str]
     generates: ClassVar[bool] = True
-    """Whether it has a generator."""
+    """Whether the objective has a generator."""
     detects: ClassVar[bool] = True
     """Whether the discriminator predicts which tokens were replaced (replaced-token detection)."""
     detects_masked_only: ClassVar[bool] = False
@@ -82,7 +82,7 @@ class Objective(ABC):
     predicts_tokens: ClassVar[bool] = False
     """Whether the discriminator predicts original tokens, with the language-model head `Pair.masked_lm`."""
     predicts_masked_only: ClassVar[bool] = True
-    """Whether it predicts tokens at masked positions only."""
+    """Whether the discriminator predicts tokens at masked positions only."""
 
     detection_weight: float
     """λ: weight of the detection loss."""
@@ -157,7 +157,7 @@ class Objective(ABC):
         return sum(weight * (metrics[name] or 0.0) for name, weight in weights.items())
 
     def token_counts(self, batch: GlobalBatch) -> dict[str, float | Tensor]:
-        """The token counts that divide the outputs."""
+        """The token counts over the global batch that divide the sums in `Output`."""
         return {
             "masked": batch.masked_tokens,
             "detection": batch.masked_tokens if self.detects_masked_only else batch.real_tokens,
@@ -165,7 +165,7 @@ class Objective(ABC):
         }
 
     def step_flops(self, pair: Pair, roles: UpdateRoles, rows: int, length: int, max_masked: int) -> int:
-        """Floating-point operations of a step: of a trained network three times its forward pass.
+        """FLOPs of a step: three times the forward pass for a trained network, else the forward pass.
 
         Args:
             pair: the networks.

@@ -43,8 +43,8 @@ def corrupt(pair: Pair, batch: MicroBatch, packed: PackedPositions, trained: boo
         pair: the networks.
         batch: the micro-batch.
         packed: its document ids, positions and attention mask.
-        trained: whether gradients are needed.
-        temperature: of the samples, `()`; the losses are those at temperature 1.
+        trained: whether the generator needs gradients.
+        temperature: sampling temperature, `()`; losses are computed at temperature 1.
     """
     with torch.set_grad_enabled(trained and torch.is_grad_enabled()):
         states = at_positions(pair.generator_states(batch.masked_ids, packed), batch.masked_positions)
@@ -67,7 +67,7 @@ def at_positions(values: Tensor, positions: Tensor) -> Tensor:
 
 
 def at_least_fp32(tensor: Tensor) -> Tensor:
-    """The tensor in fp32 or its wider dtype: losses are not computed in bf16."""
+    """The tensor in fp32, or unchanged if its dtype is wider: losses are not computed in bf16."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
@@ -80,8 +80,8 @@ def token_losses(token_logits: Tensor, tokens: Tensor) -> Tensor:
 def sample_tokens(probabilities: Tensor, uniforms: Tensor) -> Tensor:
     """Sample a token for each uniform number by inverting the cumulative distribution.
 
-    The same distribution as the argmax over Gumbel noise, from one random number instead of one for each entry of
-    the vocabulary.
+    The samples have the same distribution as those of the Gumbel-max trick, and need one random number each instead of
+    one for every entry of the vocabulary.
 
     Args:
         probabilities: `(…, vocabulary)`.

@@ -78,7 +78,7 @@ class Mlm(ReplaceMlm):
         return Output(corrupted_ids=masked_ids, **masked_lm_terms(pair, batch, states))
 
     def masked(self, batch: MicroBatch) -> Tensor:
-        """`(batch, length)`: the masked text, decided by one uniform number for each masked position."""
+        """`(batch, length)`: the masked text. One uniform number decides what replaces each masked position."""
         originals, uniforms = batch.originals, batch.uniforms
         random = ((uniforms - MASK_FRACTION) / RANDOM_FRACTION).clamp(0, 1) * self.vocab_size
         random_ids = random.long().clamp(max=self.vocab_size - 1)
@@ -119,7 +119,7 @@ class AllTokensMlm(Objective):
 
     @property
     def lm_weight(self) -> float:
-        """λ: nearly all tokens are copied, as nearly all are original under `rtd`."""
+        """λ, as for the detection loss of `rtd`: nearly all tokens are copied, as nearly all are original there."""
         return self.detection_weight
 
 
@@ -152,7 +152,7 @@ def copy_losses(gate: Tensor, log_probabilities: Tensor, same: Tensor) -> Tensor
     """−log( (1 − σ(gate)) · [same] + σ(gate) · p ), in nats, computed in logarithms.
 
     Args:
-        gate: logits of not copying.
+        gate: logits of not copying the token.
         log_probabilities: log p of the original token where it is not copied.
         same: whether copying would give the original.
     """

@@ -13,7 +13,7 @@ from elektron import device
 from elektron.terminal import output_enabled
 
 # Hypothesis draws the same examples in every run, so an unrelated change does not fail on a new example.
-settings.register_profile("repeatable", derandomize=True)
+settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
 SMALL_ELECTRA = {

@@ -56,7 +56,8 @@ def test_quickstart_writes_outputs_and_can_be_repeated(tmp_path, monkeypatch, fe
         assert len(result.chosen(side).runs) == 3
     assert (out / "run/downstream/report.html").is_file()
     assert "Was pre-training worth it?" in (out / "report.html").read_text()
-    assert "report.html" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "quick/report.html" in printed and "quick/run/downstream/report.html" in printed
     files = [path for path in out.rglob("*") if path.is_file()]
     assert {"weights.safetensors", "model.safetensors"} <= {path.name for path in files}
     others = {path: oct(path.stat().st_mode) for path in files if path.stat().st_mode != 0o100640}

@@ -193,7 +193,7 @@ def test_invalid_manifest_raises(tmp_path: Path) -> None:
         (folder / "manifest.json").write_bytes(before)
     for content in (b"[]", b"3", b"[" * 100_000, b"\xff", b""):
         (folder / "manifest.json").write_bytes(content)
-        with pytest.raises(ElektronError, match=r"manifest\.json"):
+        with pytest.raises(ElektronError, match=r"manifest\.json is damaged \("):
             BlockStore.open(folder)
 
 

@@ -196,7 +196,7 @@ def test_documents_with_classifier_are_rejected(model, tmp_path, capsys):
 
 def test_nonexistent_input_is_rejected(model, capsys):
     assert main(["predict", str(model), "--input", "nowhere.tsv"]) == 2
-    assert capsys.readouterr().err.splitlines()[-1].startswith("elektron: nowhere.tsv")
+    assert capsys.readouterr().err.splitlines()[-1].startswith("elektron: nowhere.tsv: no such file")
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,8 @@ def test_yaml_alias_bomb_is_rejected(setting: str, tmp_path: Path) -> None:
     """Expanded, the aliases would be 9 ** 12 entries."""
     (tmp_path / "r.yaml").write_text(f"{YAML_BOMB}{setting}\n")
     program = "import sys; from elektron.cli import main; sys.exit(main(sys.argv[1:]))"
-    assert "r.yaml" in in_little_memory(program, "pretrain", "--config", str(tmp_path / "r.yaml"))
+    error = in_little_memory(program, "pretrain", "--config", str(tmp_path / "r.yaml"))
+    assert error == f"elektron: {tmp_path / 'r.yaml'}: a0 is not a setting\n"
 
 
 def test_safetensors_header_beyond_file_size_is_reported(tmp_path: Path) -> None:

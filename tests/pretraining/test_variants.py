@@ -210,7 +210,7 @@ def test_frozen_generator_with_another_vocabulary_raises(blocks, tmp_path):
     with pytest.raises(ElektronError, match="another tokenizer"):
         pretrain(config)
     config.plan_options.generator = str(tmp_path / "nothing")
-    with pytest.raises(ElektronError, match="nothing"):
+    with pytest.raises(ElektronError, match="nothing: no such folder"):
         pretrain(config)
     assert not (tmp_path / "run").exists()
 

@@ -35,7 +35,7 @@ def test_two_files_are_aligned_by_line(tmp_path: Path, suffix: str) -> None:
         (["a\n", ""], "a1.txt ends before line 1 of .*a0.txt"),
         (["a\n \n", "x\ny\n"], "a0.txt, line 2: empty"),
         (["a\nb\n", "x\n\n"], "a1.txt, line 2: empty"),
-        (["", ""], "empty"),
+        (["", ""], "a0.txt and .*a1.txt: empty"),
         (["a\nb\n", "x\ny\n", "z\n"], "a2.txt ends before line 2 of .*a0.txt"),
     ],
 )

@@ -318,7 +318,7 @@ def test_decoding_settings_out_of_range_raise(name, value, learned, tmp_path):
     with pytest.raises(ElektronError, match=name):
         type(task).load(content, str(tmp_path))
     content["decoding"][name] = None
-    with pytest.raises(ElektronError, match="decoding"):
+    with pytest.raises(ElektronError, match="settings of decoding are missing"):
         type(task).load(content, str(tmp_path))
 
 

@@ -256,7 +256,7 @@ def test_tokenizer_that_panics_raises_elektron_error(model: Path) -> None:
 
 def test_oversized_tokenizer_file_raises(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub, "MAX_BYTES", 1000)
-    with pytest.raises(ElektronError, match="more than 1,000 bytes"):
+    with pytest.raises(ElektronError, match="larger than 1,000 bytes"):
         load_tokenizer(str(model))
 
 

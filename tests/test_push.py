@@ -153,7 +153,7 @@ def test_unchanged_card_is_regenerated_in_moved_folder(hub: Hub, model: Path, mo
 
 def test_card_metadata_that_is_not_yaml_raises(hub: Hub, model: Path) -> None:
     (model / "README.md").write_text("---\ntitle: Sentiment: a model\n---\nText.\n")
-    with pytest.raises(ElektronError, match=r"README.md: its metadata.* not YAML"):
+    with pytest.raises(ElektronError, match=r"README.md: the metadata .* is not valid YAML"):
         push(PushConfig(str(model), NAME))
 
 

@@ -94,7 +94,7 @@ def test_invalid_numbers_of_copies_raise(tmp_path, copies):
 
 
 def test_template_without_placeholder_raises(tmp_path):
-    with pytest.raises(ElektronError, match="no #"):
+    with pytest.raises(ElektronError, match="needs at least one #"):
         make_canaries(CanariesConfig(out=tmp_path / "c", template="nothing"))
 
 

@@ -153,7 +153,7 @@ def test_token_id_outside_vocabulary_raises_on_write(tmp_path: Path, vocab_size:
     with pytest.raises(ElektronError, match=message):
         write(tmp_path / "b", train, make_rows(1), vocab_size=vocab_size)
     train[1, 1] = -1
-    with pytest.raises(ElektronError, match="token id -1 is past"):
+    with pytest.raises(ElektronError, match="token id -1 is not in the vocabulary"):
         write(tmp_path / "b", train, make_rows(1), vocab_size=vocab_size)
     assert list(tmp_path.iterdir()) == []
 

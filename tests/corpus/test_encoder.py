@@ -46,10 +46,10 @@ def test_token_id_outside_vocabulary_raises_instead_of_wrapping(vocab_size: int,
     assert rows.max() == vocab_size - 1
     for past in (0, 65_536):
         encoder = Encoder(encoding(vocab_size + past, vocab_size, packing=packing))
-        with pytest.raises(ElektronError, match=f"token id {vocab_size + past:,} is past"):
+        with pytest.raises(ElektronError, match=f"token id {vocab_size + past:,} is not in the vocabulary"):
             encoder.pack(["word word"], 0)
 
 
 def test_special_token_outside_vocabulary_raises() -> None:
-    with pytest.raises(ElektronError, match=r"token id 9 is past .*a special token"):
+    with pytest.raises(ElektronError, match=r"token id 9 is not in the vocabulary of 6 entries .*a special token"):
         encoding(5, 6, all_special_ids=[0, 1, 2, 3, 9])

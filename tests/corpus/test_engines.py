@@ -97,7 +97,7 @@ def test_ray_raises_same_error_as_local_engine() -> None:
         list(rows_of(chunks))
     assert type(ray.value) is ElektronError
     assert str(ray.value) == str(local.value)
-    assert "token id 70,000 is past" in str(ray.value)
+    assert "token id 70,000 is not in the vocabulary" in str(ray.value)
 
 
 @pytest.mark.usefixtures("cluster")

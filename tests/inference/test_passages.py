@@ -122,7 +122,7 @@ def test_search_returns_at_most_requested_number(corpus):
 
 def test_corpus_without_words_raises(tmp_path):
     (tmp_path / "marks.txt").write_text("… — !")
-    with pytest.raises(ElektronError, match=r"marks\.txt: there are no words in it"):
+    with pytest.raises(ElektronError, match=r"marks\.txt: the documents contain no words"):
         Passages([str(tmp_path / "marks.txt")])
 
 

@@ -215,7 +215,7 @@ def test_damaged_or_outdated_task_file_is_rejected(tmp_path, capsys, content, co
 
 def test_predict_with_pretraining_run_is_rejected(encoders, capsys):
     assert main(["predict", str(encoders["electra"].parent)]) == 2
-    assert "is a pre-training run: `elektron finetune" in capsys.readouterr().err
+    assert "is a pre-training run: fine-tune it first, with `elektron finetune" in capsys.readouterr().err
 
 
 def test_predict_imports_no_heavy_packages(model):

@@ -44,7 +44,7 @@ def test_oversized_small_file_raises(
 ) -> None:
     monkeypatch.setattr(files, "MAX_TEXT_BYTES", 100)
     (tmp_path / name).write_text(json.dumps({"a": "x" * 200}))
-    with pytest.raises(ElektronError, match=rf"{name}: more than 100 bytes"):
+    with pytest.raises(ElektronError, match=rf"{name}: larger than 100 bytes"):
         work(tmp_path)
 
 
@@ -60,7 +60,7 @@ def test_json_that_is_no_object_raises(text: str, complaint: str) -> None:
 
 def test_endless_file_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "MAX_TEXT_BYTES", 1 << 20)
-    with pytest.raises(ElektronError, match="/dev/zero: more than 1,048,576 bytes"):
+    with pytest.raises(ElektronError, match="/dev/zero: larger than 1,048,576 bytes"):
         files.read_text(Path("/dev/zero"))
 
 

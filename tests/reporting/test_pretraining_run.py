@@ -88,7 +88,7 @@ def test_damaged_file_raises_naming_it(make_run: MakeRun, file: str, content: by
     folder = make_run()
     (folder / file).write_bytes(content)
     message = refusal(folder)
-    assert str(folder / file) in message and "move it away" in message
+    assert str(folder / file) in message and "leave it out of the report" in message
 
 
 def test_malformed_examples_raise(make_run: MakeRun) -> None:

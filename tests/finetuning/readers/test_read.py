@@ -154,7 +154,9 @@ def test_record_names_map_roles_to_columns(tmp_path: Path) -> None:
 def test_option_for_role_of_other_task_raises(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("source,target\na,b\n")
-    with pytest.raises(ElektronError, match=r"--text is no column .*, which have --source, --target"):
+    with pytest.raises(
+        ElektronError, match=r"--text does not apply to this task, whose columns are --source, --target"
+    ):
         read(path, layout=PARALLEL, text="source")
 
 

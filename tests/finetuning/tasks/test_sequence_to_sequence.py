@@ -295,7 +295,7 @@ def test_given_decoding_settings_override_defaults(encoder):
     ("decoding", "complaint"),
     [
         (DecodingConfig(max_length=1000), "positions of the decoder, got 1000"),
-        (DecodingConfig(sample=True, beams=4), "give no beams"),
+        (DecodingConfig(sample=True, beams=4), "cannot be used together"),
     ],
 )
 def test_incompatible_decoding_settings_raise(encoder, decoding, complaint):

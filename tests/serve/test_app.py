@@ -224,7 +224,7 @@ def test_full_queue_returns_429_and_queued_request_completes(models, monkeypatch
         go_on.set()
         thread.join()
         assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
-        assert "2 rows wait" in error_of(refused)
+        assert "2 rows are waiting" in error_of(refused)
         assert found[0].status_code == 200
         assert "elektron_queue_rows 0\n" in client.get("/metrics").text
 

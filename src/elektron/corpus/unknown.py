@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 WARN_FRACTION, MAX_FRACTION = 1e-3, 0.05
 """Fractions of lost characters above which a warning is logged, and above which the text is refused."""
-ALLOW_ADVICE = "to go on regardless, give --allow-unknown true"
+ALLOW_ADVICE = "to continue anyway, give --allow-unknown true"
 
 
 LONG_WORDS = "words longer than the tokenizer's max_input_chars_per_word"

@@ -88,8 +88,8 @@ class RunFolder:
             changed.append(BLOCKS)
         if changed and self.finished and not self.has_steps_left(config, store):
             raise ElektronError(
-                f"{self.path} is finished, and {' and '.join(changed)} cannot be changed: "
-                "make it longer, or choose another --out"
+                f"{self.path} is finished, so that changing {' and '.join(changed)} has no effect: "
+                "make the run longer, or choose another --out"
             )
         return earlier, described(changed, earlier, config)
 

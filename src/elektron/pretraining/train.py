@@ -85,7 +85,8 @@ class Trainer(RecoverableRun):
         warmup = effective_warmup(configured, shortest)
         if warmup != configured:
             log.warning(
-                f"a warm-up of {configured:g} steps does not fit into {shortest} steps: it takes {warmup:.0%} of them"
+                f"a warm-up of {configured:g} steps does not fit into {shortest}: it is shortened to {warmup:.0%} "
+                "of the steps"
             )
         return warmup
 

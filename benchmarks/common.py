@@ -29,10 +29,10 @@ def machine() -> dict[str, Any]:
     """The processor, its default precision, and the versions of the packages. (Imports torch.)"""
     import torch
 
-    from elektron.device import Device, cpu_info
+    from elektron.accelerator import Accelerator, cpu_info
     from elektron.pretraining.train import versions
 
-    device = Device.choose()
+    device = Accelerator.choose()
     on_cpu = device.device.type == "cpu"
     return {
         "device": cpu_info().get("model name", "CPU") if on_cpu else device.name,

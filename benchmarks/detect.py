@@ -264,7 +264,7 @@ def change_by_generator(text: str, detector: Detector, rate: float, chooser: ran
         return None
     ids = tokenizer(masked.text, truncation=True, return_tensors="pt")["input_ids"]
     places = (ids[0] == tokenizer.mask_token_id).nonzero()[:, 0]
-    logits = detector.generator(ids.to(detector.on.device)).logits[0, places].float().cpu()
+    logits = detector.generator(ids.to(detector.accelerator.device)).logits[0, places].float().cpu()
     chances = logits.softmax(-1)[:, : len(detector.finder.starts)].numpy()
     chances = chances * (detector.finder.starts & ~np.isin(range(chances.shape[1]), detector.special_ids))
     replacements = {}

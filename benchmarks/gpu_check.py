@@ -3,7 +3,7 @@
 A step is that of `elektron pretrain`: batches prepared in the background, masking, forward, backward, clipping,
 update. Batches have the recipes' sizes, with random tokens and no padding, in the device's default precision.
 If one does not fit, micro-batches are halved until they do. MFU is relative to the measured rate of matrix
-products (`Device.peak_flops`); `Objective.step_flops` counts those of a step.
+products (`Accelerator.peak_flops`); `Objective.step_flops` counts those of a step.
 
     python benchmarks/gpu_check.py --json benchmarks/results/gpu_check.json
 """
@@ -23,8 +23,8 @@ from typing import Any
 import torch
 
 from common import machine, machine_line, new_parser, print_table, save
+from elektron.accelerator import Accelerator
 from elektron.corpus.blocks import BlockStore
-from elektron.device import Device
 from elektron.pretraining.batches import Prefetcher
 from elektron.pretraining.config import PretrainConfig, resolve
 from elektron.recipes import pretrain_config
@@ -64,7 +64,7 @@ def main() -> None:
     if not torch.cuda.is_available() and not options.tiny:
         sys.exit("gpu_check: torch sees no GPU; --tiny tries the program without one")
 
-    peak = Device.choose().peak_flops
+    peak = Accelerator.choose().peak_flops
     rows = []
     for recipe in options.recipes:
         micro_batch = None

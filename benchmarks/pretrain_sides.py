@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.distributions import Categorical
 from transformers import ElectraConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from elektron.accelerator import Accelerator, deterministic_algorithms
 from elektron.allocator import keep_freed_memory
 from elektron.corpus.blocks import TOKENIZER, BlockStore, BlockWriter
 from elektron.corpus.manifest import Manifest
-from elektron.device import Device, deterministic_algorithms
 from elektron.models.pair import Pair
 from elektron.pretraining.batches import Prefetcher
 from elektron.pretraining.config import PretrainConfig, resolve
@@ -140,15 +140,15 @@ def networks(config: PretrainConfig, store: BlockStore) -> Pair:
 def new_trainer(config: PretrainConfig, store: BlockStore) -> Trainer:
     """A run's trainer before its first step."""
     keep_freed_memory()
-    on = Device.choose(config.precision)
+    accelerator = Accelerator.choose(config.precision)
     return Trainer(
         config,
         store,
         NO_TOKENIZER,
         networks(config, store),
         RunFolder.open(config, store),
-        on,
-        World(on.device),
+        accelerator,
+        World(accelerator.device),
         Plan(),
         words=None,
     )
@@ -164,7 +164,7 @@ def elektron(shape: Shape, config: PretrainConfig, store: BlockStore, compiled: 
             trainer.train_step(prefetcher.take(), fraction=0.0, factor=1.0)
 
     flops = trainer.step_flops(UpdateRoles(), 0)
-    return Training(step, trainer.on.precision, trainer.compiled, flops, trainer.peak_flops)
+    return Training(step, trainer.accelerator.precision, trainer.compiled, flops, trainer.peak_flops)
 
 
 def common_loop(shape: Shape, config: PretrainConfig, store: BlockStore, sample_everywhere: bool = True) -> Training:

@@ -9,7 +9,7 @@ import torch
 from hypothesis import settings
 from transformers.utils import logging
 
-from elektron import device
+from elektron import accelerator as module
 from elektron.terminal import output_enabled
 
 # Hypothesis draws the same examples in every run, so an unrelated change does not fail on a new example.
@@ -59,7 +59,7 @@ def one_thread() -> None:
 def same_precision() -> Iterator[None]:
     """Compute in fp32 where a test sets no precision, also on processors that are faster in bf16."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(device, "cpu_is_fast_in_bf16", lambda: False)
+        patch.setattr(module, "cpu_is_fast_in_bf16", lambda: False)
         yield
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from elektron.device import Device
+from elektron.accelerator import Accelerator
 from elektron.estimate.estimate import Estimator
 from elektron.estimate.step import (
     LiveBytes,
@@ -48,7 +48,7 @@ def real_peak(run: Estimator, dtype: torch.dtype, micro_batches: int = 1) -> int
     with LiveBytes() as live:
         pair = run.build_pair("cpu")
         live.add(pair.parameters())
-        step = TrainingStep(run.config, pair, run.manifest, Device(CPU, dtype))
+        step = TrainingStep(run.config, pair, run.manifest, Accelerator(CPU, dtype))
         for _ in range(2):
             live.peak = live.now
             for roles, shape in run.steps:
@@ -93,7 +93,7 @@ def test_memory_of_micro_batches_matches_real_peak():
 def test_gradient_and_optimizer_bytes_are_exact(name):
     run = estimator(optimizer=OptimizerConfig(name=name, learning_rate=1e-3))
     memory = run.memory()[0]
-    step = TrainingStep(run.config, run.build_pair("cpu"), run.manifest, Device(CPU, torch.float32))
+    step = TrainingStep(run.config, run.build_pair("cpu"), run.manifest, Accelerator(CPU, torch.float32))
     (kind,) = run.steps
     step.forward_backward(kind.roles, step.batch(ROWS, LENGTH))
     step.update()
@@ -103,9 +103,9 @@ def test_gradient_and_optimizer_bytes_are_exact(name):
 
 def test_gpu_memory_uses_bf16_and_no_attention_scores():
     """The estimate for an absent GPU uses bf16, and stores no attention scores under dropout."""
-    on = {"family": "electra", "dropout": 0.1}
-    cpu = estimator(**on, precision="fp32")
-    gpu = estimator(**on, target="gpu")
+    accelerator = {"family": "electra", "dropout": 0.1}
+    cpu = estimator(**accelerator, precision="fp32")
+    gpu = estimator(**accelerator, target="gpu")
     without = estimator(family="electra", target="gpu")
     assert gpu.memory()[0].activations < cpu.memory()[0].activations / 2
     scores = 3 * (2 + 2 // 2) * ROWS * 4 * LENGTH**2

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from transformers import pipeline
 
+from elektron.accelerator import Accelerator
 from elektron.cli import main
 from elektron.corpus.tokenizer import load_tokenizer
-from elektron.device import Device
 from elektron.errors import ElektronError
 from elektron.finetuning.config import EvaluateConfig, FinetuneConfig
 from elektron.finetuning.finetune import Search, finetune
@@ -92,7 +92,7 @@ def test_evaluate_reproduces_metrics_of_finetuning(electra, animals, tmp_path, c
 
 def test_evaluate_defaults_to_precision_of_finetuning(electra, animals, tmp_path):
     details = read(electra / "details.json")
-    assert details["precision"] == Device.choose().precision
+    assert details["precision"] == Accelerator.choose().precision
     copy = shutil.copytree(electra, tmp_path / "tuned")
     data = [str(animals["test"])]
     other = "float32" if details["precision"] == "bfloat16" else "bfloat16"

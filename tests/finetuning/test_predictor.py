@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from elektron.device import Device
+from elektron.accelerator import Accelerator
 from elektron.finetuning import predictor as module
 from elektron.finetuning.predictor import Predictor
 from elektron.finetuning.tasks.classification import Classification
@@ -19,7 +19,7 @@ def predictor(task, batch_size=None):
         task,
         torch.nn.Identity(),
         Tokenizer(),
-        Device(torch.device("cpu"), torch.float32),
+        Accelerator(torch.device("cpu"), torch.float32),
         batch_size,
     )
 

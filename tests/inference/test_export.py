@@ -316,7 +316,7 @@ def test_export_of_generative_model_raises(monkeypatch, tmp_path):
     from elektron.inference.config import ExportConfig
 
     task = object.__new__(Translation)
-    predictor = dataclasses.make_dataclass("Loaded", ["task", "model", "on"])(task, None, None)
+    predictor = dataclasses.make_dataclass("Loaded", ["task", "model", "accelerator"])(task, None, None)
     monkeypatch.setattr(module, "load_predictor", lambda *_: predictor)
     monkeypatch.setattr(module, "load_discriminator", lambda *_: None)
     with pytest.raises(ElektronError, match="generate text"):

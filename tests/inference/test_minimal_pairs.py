@@ -18,9 +18,9 @@ from transformers import (
     ModernBertForMaskedLM,
 )
 
+from elektron.accelerator import Accelerator
 from elektron.cli import main
 from elektron.corpus.tokenizer import load_tokenizer
-from elektron.device import Device
 from elektron.errors import ElektronError
 from elektron.finetuning.config import EvaluateConfig
 from elektron.finetuning.readers.read import read_records
@@ -71,7 +71,7 @@ def test_mlm_score_is_sum_of_token_log_probabilities(encoders):
     log_chances = model.decoder.bias.double().log_softmax(0)
     tokenizer, read_sentences = read(["the cat .", "a long road", "the the the"], folder)
     scores = sentence_scores(
-        Scorer(model, tokenizer, tokenizer.mask_token_id), read_sentences, Device.choose("fp32"), ""
+        Scorer(model, tokenizer, tokenizer.mask_token_id), read_sentences, Accelerator.choose("fp32"), ""
     )
     for sentence, score in zip(read_sentences, scores, strict=True):
         assert score == pytest.approx(float(sum(log_chances[i] for i in sentence.input_ids[1:-1])))
@@ -85,7 +85,7 @@ def test_discriminator_score_is_sum_of_token_log_probabilities(encoders, chance)
         parameter.zero_()
     model.prediction.bias.fill_(math.log(chance / (1 - chance)))
     tokenizer, read_sentences = read(["the cat .", "a long road , the river"], encoders["elektron"])
-    scores = sentence_scores(Scorer(model, tokenizer, None), read_sentences, Device.choose("fp32"), "")
+    scores = sentence_scores(Scorer(model, tokenizer, None), read_sentences, Accelerator.choose("fp32"), "")
     # [CLS] and [SEP] are not counted.
     counts = [len(sentence.input_ids) - 2 for sentence in read_sentences]
     assert scores == pytest.approx([count * math.log(1 - chance) for count in counts])
@@ -117,13 +117,13 @@ def test_scores_equal_masking_one_token_at_a_time(make, encoders, monkeypatch):
     folder = encoders["electra"].with_name("generator")
     tokenizer, read_sentences = read(sentences(12), folder)
     model = make(len(tokenizer)) if make else AutoModelForMaskedLM.from_pretrained(folder)
-    on = Device.choose("fp32")
-    model.to(on.device).eval()
-    scores = sentence_scores(Scorer(model, tokenizer, tokenizer.mask_token_id), read_sentences, on, "")
+    accelerator = Accelerator.choose("fp32")
+    model.to(accelerator.device).eval()
+    scores = sentence_scores(Scorer(model, tokenizer, tokenizer.mask_token_id), read_sentences, accelerator, "")
     for sentence, score in zip(read_sentences, scores, strict=True):
         expected = 0.0
         for place in range(1, len(sentence.input_ids) - 1):
-            input_ids = torch.tensor([sentence.input_ids], device=on.device)
+            input_ids = torch.tensor([sentence.input_ids], device=accelerator.device)
             input_ids[0, place] = tokenizer.mask_token_id
             logits = model(input_ids).logits[0, place]
             expected += float(logits.log_softmax(-1)[sentence.input_ids[place]])
@@ -136,7 +136,7 @@ def test_token_classifier_is_scored_as_discriminator(encoders, tmp_path, pairs_f
     tokenizer, read_sentences = read(["the cat sees the river ."], encoders["electra"])
     labels = {"id2label": LABELS, "label2id": {label: n for n, label in LABELS.items()}}
     model = AutoModelForTokenClassification.from_config(BertConfig(vocab_size=len(tokenizer), **SMALL, **labels)).eval()
-    scores = sentence_scores(Scorer(model, tokenizer, None), read_sentences, Device.choose("fp32"), "")
+    scores = sentence_scores(Scorer(model, tokenizer, None), read_sentences, Accelerator.choose("fp32"), "")
     logits = model(torch.tensor([read_sentences[0].input_ids])).logits[0, 1:-1]
     assert scores == pytest.approx([float(logits.softmax(-1)[:, 0].log().sum())])
     folder = save(model, tmp_path / "model", tokenizer)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from elektron import device
+from elektron import accelerator as module
 from elektron.errors import ElektronError
 from elektron.pretraining import recovery
 from elektron.pretraining.config import (
@@ -277,10 +277,10 @@ def test_last_steps_are_logged_once_in_extended_run(blocks, tmp_path, monkeypatc
 def test_resumed_run_keeps_measured_precision(blocks, tmp_path, monkeypatch):
     """A measurement under load may have another result."""
     config = tiny_config(blocks, tmp_path / "run", precision=None)
-    monkeypatch.setattr(device, "cpu_is_fast_in_bf16", lambda: True)
+    monkeypatch.setattr(module, "cpu_is_fast_in_bf16", lambda: True)
     with killed_before(9, monkeypatch):
         pretrain(config)
-    monkeypatch.setattr(device, "cpu_is_fast_in_bf16", lambda: False)
+    monkeypatch.setattr(module, "cpu_is_fast_in_bf16", lambda: False)
     assert pretrain(config)["precision"] == "bfloat16"
     assert pretrain(tiny_config(blocks, tmp_path / "new", precision=None))["precision"] == "float32"
 

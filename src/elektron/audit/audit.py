@@ -26,11 +26,11 @@ from scipy.stats import combine_pvalues
 from sklearn.metrics import auc, roc_curve
 from transformers import PreTrainedTokenizerBase
 
+from elektron.accelerator import Accelerator
 from elektron.allocator import keep_freed_memory
 from elektron.audit.canaries import Secret, as_sentence, exposure, rank, read_secrets
 from elektron.audit.config import AuditConfig
 from elektron.corpus.blocks import BlockStore, Rows
-from elektron.device import Device
 from elektron.errors import ElektronError
 from elektron.finetuning.metrics.measure import Measure, bootstrap
 from elektron.finetuning.metrics.measure import Rows as Chosen
@@ -85,9 +85,9 @@ def audit(config: AuditConfig) -> dict[str, Any]:
         secrets = read_secrets(config.canaries) if config.canaries is not None else []
         store, seen = blocks_of(config, run)
         rows, membership = compared_rows(store, seen, config)
-        on = Device.choose(config.precision)
+        accelerator = Accelerator.choose(config.precision)
         models = {
-            name: audit_model(place, rows, membership, secrets, config, on)
+            name: audit_model(place, rows, membership, secrets, config, accelerator)
             for name, place in models_of(str(config.run)).items()
         }
         groups = [group for model in models.values() for group in model.get("canaries", [])]
@@ -167,7 +167,7 @@ def audit_model(
     membership: NDArray[np.bool_],
     secrets: Sequence[Secret],
     config: AuditConfig,
-    on: Device,
+    accelerator: Accelerator,
 ) -> dict[str, Any]:
     """Measure what one of the two networks remembers.
 
@@ -193,11 +193,11 @@ def audit_model(
     membership = membership[long]
     if not 0 < membership.sum() < len(membership):
         raise ElektronError(f"{config.run}: its rows are too short to be compared")
-    means = sentence_scores(scorer, parts, on, f"{name}: rows") / [sum(part.scored) for part in parts]
+    means = sentence_scores(scorer, parts, accelerator, f"{name}: rows") / [sum(part.scored) for part in parts]
     measure = membership_measure(membership, means)
     result: dict[str, Any] = {"members": measure() | {"intervals": {n: list(e) for n, e in bootstrap(measure).items()}}}
     if secrets:
-        result["canaries"] = canary_ranks(secrets, scorer, config, on, name)
+        result["canaries"] = canary_ranks(secrets, scorer, config, accelerator, name)
     return result
 
 
@@ -237,7 +237,7 @@ def membership_measure(membership: NDArray[np.bool_], scores: NDArray[np.float64
 
 
 def canary_ranks(
-    secrets: Sequence[Secret], scorer: Scorer, config: AuditConfig, on: Device, name: str
+    secrets: Sequence[Secret], scorer: Scorer, config: AuditConfig, accelerator: Accelerator, name: str
 ) -> list[dict[str, Any]]:
     """Rank each secret among random candidates.
 
@@ -250,7 +250,7 @@ def canary_ranks(
     for number, secret in enumerate(secrets, start=1):
         texts = [secret.text, *(secret.with_other(chooser) for _ in range(config.candidates))]
         sentences = [as_sentence(each, secret, scorer.tokenizer) for each in texts]
-        found = sentence_scores(scorer, sentences, on, f"{name}: secret {number} of {len(secrets)}").tolist()
+        found = sentence_scores(scorer, sentences, accelerator, f"{name}: secret {number} of {len(secrets)}").tolist()
         groups.setdefault(secret.copies, []).append(rank(found[0], found[1:]))
     return [
         {

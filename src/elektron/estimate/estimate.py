@@ -18,10 +18,10 @@ from typing import Any
 
 import torch
 
+from elektron.accelerator import Accelerator
 from elektron.corpus.blocks import BlockStore
 from elektron.corpus.manifest import Manifest
 from elektron.corpus.tokenizer import load_tokenizer
-from elektron.device import Device
 from elektron.errors import ElektronError
 from elektron.estimate.config import EstimateConfig
 from elektron.estimate.step import DeviceMemory, Step, StepTiming, bytes_of, count_memory, measure
@@ -227,7 +227,7 @@ class Estimator:
         precision = self.config.precision or ("bf16" if is_gpu and not here else None)
         return count_memory(
             *(self.config, self.pair, self.manifest, largest.values()),
-            Device.choose(precision).dtype,
+            Accelerator.choose(precision).dtype,
             is_gpu=is_gpu,
             accumulates=any(self.micro_step(step).shape.store_rows < self.local_rows(step) for step in self.steps),
             shards=self.devices if self.config.parallel == "fsdp" else 1,

@@ -29,9 +29,9 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from elektron.accelerator import Accelerator
 from elektron.allocator import keep_freed_memory
 from elektron.corpus.manifest import Manifest
-from elektron.device import Device
 from elektron.models.pair import Pair
 from elektron.pretraining.batches import GlobalBatch, MicroBatch
 from elektron.pretraining.compilation import compile_step, should_compile
@@ -90,15 +90,15 @@ class DeviceMemory:
 class TrainingStep:
     """The networks and optimizers of a run, which take steps on random rows."""
 
-    def __init__(self, config: PretrainConfig, pair: Pair, manifest: Manifest, on: Device) -> None:
-        self.config, self.pair, self.manifest, self.on = config, pair, manifest, on
-        self.optimizer = PairOptimizer(pair, config.optimizer, on.muon_dtype)
+    def __init__(self, config: PretrainConfig, pair: Pair, manifest: Manifest, accelerator: Accelerator) -> None:
+        self.config, self.pair, self.manifest, self.accelerator = config, pair, manifest, accelerator
+        self.optimizer = PairOptimizer(pair, config.optimizer, accelerator.muon_dtype)
         self.objective = make_objective(config, manifest.special_ids, manifest.vocab_size)
         self.forward: Any = self.objective
 
     def batch(self, rows: int, length: int) -> GlobalBatch:
         """Random rows `(rows, length)` of one document each, with as many masked tokens as in the run."""
-        device = self.on.device
+        device = self.accelerator.device
         masked = max_masked_positions(length, self.config.masking.mask_probability)
         ids = torch.randint(self.manifest.vocab_size, (rows, length), device=device)
         positions = torch.arange(length, device=device).expand(rows, length).contiguous()
@@ -117,8 +117,8 @@ class TrainingStep:
     def forward_backward(self, roles: UpdateRoles, batch: GlobalBatch) -> None:
         """Compute the losses and their gradients."""
         self.pair.set_trained(roles.generator, roles.discriminator)
-        with self.on.autocast():
-            temperature = torch.ones((), device=self.on.device)
+        with self.accelerator.autocast():
+            temperature = torch.ones((), device=self.accelerator.device)
             output = self.forward(self.pair, batch.micro_batches[0], roles, temperature)
         torch.stack(list(self.objective.losses(output, batch, roles).values())).sum().backward()
 
@@ -136,8 +136,8 @@ class TrainingStep:
 
     def _now(self) -> float:
         """The time after the device has finished its work."""
-        if self.on.device.type == "cuda":
-            torch.cuda.synchronize(self.on.device)
+        if self.accelerator.device.type == "cuda":
+            torch.cuda.synchronize(self.accelerator.device)
         return time.perf_counter()
 
 
@@ -152,17 +152,17 @@ def measure(config: PretrainConfig, pair: Pair, manifest: Manifest, kind: Step, 
         flops: FLOPs of the run, if they are known.
     """
     keep_freed_memory()
-    before, on = resident_peak(), Device.choose(config.precision)
-    compiled = should_compile(config, on.device, flops)
+    before, accelerator = resident_peak(), Accelerator.choose(config.precision)
+    compiled = should_compile(config, accelerator.device, flops)
     log.info("timing steps for %d seconds%s", PROBE_SECONDS, " after compiling" * compiled)
     roles, max_rows, length, rows = kind.roles, kind.shape.rows, kind.shape.length, 1
-    step = TrainingStep(config, pair.to(on.device), manifest, on)
+    step = TrainingStep(config, pair.to(accelerator.device), manifest, accelerator)
     while rows < max_rows:
         if step.seconds(roles, step.batch(rows, length))[0] > PROBE_SECONDS * LONGEST_PASS:
             break
         rows = min(max_rows, rows * 2)
     if compiled:
-        step.forward = compile_step(step.objective, step.pair, on.device)
+        step.forward = compile_step(step.objective, step.pair, accelerator.device)
     batch, times = step.batch(rows, length), list[tuple[float, float]]()
     step.seconds(roles, batch)  # the first step compiles and allocates
     ends = time.perf_counter() + PROBE_SECONDS
@@ -172,9 +172,9 @@ def measure(config: PretrainConfig, pair: Pair, manifest: Manifest, kind: Step, 
     passes, update = (statistics.median(column) for column in zip(*times, strict=True))
     masked = max_masked_positions(length, config.masking.mask_probability)
     step_flops = step.objective.step_flops(pair, roles, rows, length, masked)
-    is_gpu = on.device.type == "cuda"
+    is_gpu = accelerator.device.type == "cuda"
     memory = torch.cuda.max_memory_allocated() if is_gpu else resident_peak() - before
-    return StepTiming(on.name, on.precision, compiled, rows, step_flops / passes, update, memory)
+    return StepTiming(accelerator.name, accelerator.precision, compiled, rows, step_flops / passes, update, memory)
 
 
 def resident_peak() -> int:
@@ -219,7 +219,7 @@ def count_memory(
         modes.enter_context(FakeTensorMode())
         live = modes.enter_context(LiveBytes())
         make_fake(pair)
-        step = TrainingStep(config, pair, manifest, Device(torch.device("cpu"), dtype))
+        step = TrainingStep(config, pair, manifest, Accelerator(torch.device("cpu"), dtype))
         live.add(pair.parameters())
         peak, gradients = 0, list[Tensor]()
         for roles, shape in kinds:

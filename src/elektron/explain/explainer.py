@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from elektron.device import Device
+from elektron.accelerator import Accelerator
 from elektron.errors import ElektronError
 from elektron.explain.config import ExplainConfig
 from elektron.explain.faithfulness import Faithfulness, ProbabilityDrop, faithfulness
@@ -121,7 +121,7 @@ class Explainer:
         scorer = load_discriminator(config.model, config.task)
         if scorer is None:
             return cls.of_finetuned(load_predictor(config.model, config.task, precision="fp32"), config)
-        model, tokenizer = scorer.network.to(Device.choose("fp32").device), scorer.tokenizer
+        model, tokenizer = scorer.network.to(Accelerator.choose("fp32").device), scorer.tokenizer
         longest = min(DEFAULT_MAX_LENGTH, longest_input(model.config))
         read = partial(read_with_discriminator, model, tokenizer, longest=longest, number=config.word)
         return cls(model, TEXTS, read, tokenizer, config)

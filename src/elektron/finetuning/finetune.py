@@ -20,10 +20,10 @@ from typing import Any
 
 import torch
 
+from elektron.accelerator import Accelerator
 from elektron.allocator import keep_freed_memory
 from elektron.corpus.tokenizer import load_tokenizer, train_tokenizer_on
 from elektron.corpus.unknown import count_unknown
-from elektron.device import Device
 from elektron.errors import ElektronError, comma_list
 from elektron.finetuning import recipe
 from elektron.finetuning.config import FinetuneConfig
@@ -255,7 +255,7 @@ class Search:
         model, tokenizer = task.new_model(encoder, config.dropout), encoder.tokenizer
         if config.layer_decay == 0:
             freeze_encoder(model)
-        predictor = Predictor(task, model, tokenizer, Device.choose(config.precision))
+        predictor = Predictor(task, model, tokenizer, Accelerator.choose(config.precision))
         watched = self.data.eval
         if len(watched) > (most := max(FEWEST_WATCHED, len(self.data.train))):
             watched = random.Random(self.config.seed).sample(watched, most)

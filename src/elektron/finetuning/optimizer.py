@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from elektron.device import Device
+from elektron.accelerator import Accelerator
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import encoder_of
 from elektron.models.elektron import ElektronModel
@@ -91,7 +91,7 @@ def make_optimizer(model: PreTrainedModel, config: FinetuneConfig) -> torch.opti
         }
         for (scale, parts, constant_norm), parameters in muon.items()
     ]
-    dtype = Device.choose(config.precision).muon_dtype
+    dtype = Accelerator.choose(config.precision).muon_dtype
     return ChainedOptimizer([optimizer, Muon(groups, config.muon_learning_rate, dtype=dtype)])
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from elektron.device import Device
+from elektron.accelerator import Accelerator
 from elektron.finetuning.inputs import Batch, Features, Records
 from elektron.finetuning.tasks.base import Outputs, Predictions, Task
 from elektron.io.checksums import write_checksums
@@ -46,12 +46,12 @@ class Predictor:
     task: Task
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
-    on: Device
+    accelerator: Accelerator
     batch_size: int | None = None
     """Most rows in a batch; batches of long rows have fewer. None for as many as `TOKENS_AT_ONCE` allows."""
 
     def __post_init__(self) -> None:
-        self.model.to(self.on.device)
+        self.model.to(self.accelerator.device)
         self.model.eval()
 
     def save(self, folder: Path) -> None:
@@ -98,7 +98,7 @@ class Predictor:
         """The result of `Task.forward` for each feature if `outputs`, and the mean loss if `loss`."""
         found: Outputs = [None] * len(features)
         total = 0.0
-        with torch.no_grad(), self.on.autocast():
+        with torch.no_grad(), self.accelerator.autocast():
             for numbers, batch in self.batches(features, title):
                 output = self.model(**batch) if loss else None
                 if output is not None:
@@ -111,13 +111,13 @@ class Predictor:
     def batches(self, features: Features, title: str | None = None) -> Iterator[tuple[list[int], Batch]]:
         """Indices of features and their batch on the device; the longest come first, to run out of memory early."""
         sizes = list(map(self.task.size, features))
-        tokens = TOKENS_AT_ONCE[self.on.device.type]
+        tokens = TOKENS_AT_ONCE[self.accelerator.device.type]
         done = 0
         shown = title is not None
         with Progress(title or "", len(features), "inputs", shown=shown, brief=True) as bar:
             for numbers in batches_by_size(sizes, tokens, self.batch_size):
                 batch = self.task.collate([features[number] for number in numbers], self.tokenizer)
-                yield numbers, {name: tensor.to(self.on.device) for name, tensor in batch.items()}
+                yield numbers, {name: tensor.to(self.accelerator.device) for name, tensor in batch.items()}
                 done += len(numbers)
                 bar.update(done)
 

@@ -18,7 +18,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, get_linear_schedule_with_warmup
 
-from elektron.device import Device
+from elektron.accelerator import Accelerator
 from elektron.errors import ElektronError, requires_extra
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.inputs import IGNORED_LABEL, Batch, Feature
@@ -121,7 +121,7 @@ def train_privately(
     from opacus.utils.uniform_sampler import UniformWithReplacementSampler
 
     assert config.micro_batch_size is not None
-    on = Device.choose(config.precision)
+    accelerator = Accelerator.choose(config.precision)
     embeddings = model.get_input_embeddings().requires_grad_(False)
     network = GradSampleModule(model, loss_reduction="sum")
     base = make_optimizer(model, config)
@@ -130,7 +130,7 @@ def train_privately(
         noise_multiplier=privacy.noise_multiplier,
         max_grad_norm=privacy.max_grad_norm,
         expected_batch_size=privacy.sample_rate * len(features),
-        generator=system_seeded_generator(on.device),
+        generator=system_seeded_generator(accelerator.device),
     )
     schedule = get_linear_schedule_with_warmup(base, round(config.warmup * privacy.steps), privacy.steps)
     sampler = UniformWithReplacementSampler(
@@ -151,7 +151,7 @@ def train_privately(
             for number, chunk in enumerate(chunks, start=1):
                 if len(chunk):
                     batch = task.collate([features[row] for row in chunk.tolist()], tokenizer)
-                    batch = {name: tensor.to(on.device) for name, tensor in batch.items()}
+                    batch = {name: tensor.to(accelerator.device) for name, tensor in batch.items()}
                     losses = row_losses(model, batch, config.label_smoothing or 0.0)
                     if not losses.isfinite().all():
                         raise not_finite(step * privacy.sample_rate)

@@ -167,8 +167,8 @@ def evaluate(
         "metric": task.metric,
         "notes": measure.notes,
         "columns": dict(records[0].names),
-        "device": predictor.on.name,
-        "precision": predictor.on.precision,
+        "device": predictor.accelerator.name,
+        "precision": predictor.accelerator.precision,
         "versions": {
             "elektron": __version__,
             "torch": torch.__version__,

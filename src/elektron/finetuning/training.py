@@ -26,7 +26,7 @@ from transformers import (
     get_linear_schedule_with_warmup,
 )
 
-from elektron.device import Device
+from elektron.accelerator import Accelerator
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.inputs import Feature
@@ -104,7 +104,7 @@ def train(
             gradient_accumulation_steps=accumulation,
             max_grad_norm=config.max_grad_norm,
             train_sampling_strategy="group_by_length",
-            bf16=Device.choose(config.precision).dtype == torch.bfloat16,
+            bf16=Accelerator.choose(config.precision).dtype == torch.bfloat16,
             use_cpu=not torch.cuda.is_available(),  # otherwise the Trainer refuses bf16 on CPUs
             logging_strategy="epoch",
             logging_nan_inf_filter=False,

@@ -18,8 +18,8 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from elektron import __version__
+from elektron.accelerator import Accelerator
 from elektron.configuration import to_flat_dict
-from elektron.device import Device
 from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import Encoder
@@ -101,7 +101,7 @@ class FinishedTrials:
         if not weights.is_dir():
             return Trained(number, trial, config, None)
         task = load_task(str(weights))
-        model, device = task.load_model(str(weights)), Device.choose(config.precision)
+        model, device = task.load_model(str(weights)), Accelerator.choose(config.precision)
         predictor = Predictor(task, model, encoder.tokenizer, device)
         return Trained(number, trial, config, predictor)
 

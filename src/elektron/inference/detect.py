@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from elektron.accelerator import Accelerator
 from elektron.allocator import keep_freed_memory
 from elektron.corpus.vocabulary import readable
-from elektron.device import Device
 from elektron.errors import ElektronError
 from elektron.finetuning.encoders import longest_input
 from elektron.finetuning.inputs import pad
@@ -132,10 +132,10 @@ class Detector:
         tokenizer: PreTrainedTokenizerBase,
     ) -> None:
         self.config = config
-        self.on = Device.choose(config.precision)
+        self.accelerator = Accelerator.choose(config.precision)
         self.networks = [each for each in (discriminator, generator) if each is not None]
         for network in self.networks:
-            network.to(self.on.device).eval()
+            network.to(self.accelerator.device).eval()
         self.discriminator, self.generator, self.tokenizer = discriminator, generator, tokenizer
         self.finder = WordFinder(tokenizer, None)
         self.special_ids = np.array(tokenizer.all_special_ids)
@@ -182,7 +182,7 @@ class Detector:
         rows = [[self.first, *texts[number][begin:end], *self.last] for number, begin, end in spans]
         outputs: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(rows)
         for chosen, input_ids, attention_mask in self._batches(rows):
-            with self.on.autocast():
+            with self.accelerator.autocast():
                 logits = replaced_logits(self.discriminator, input_ids, attention_mask)
             for row, values in zip(chosen, logits.sigmoid().cpu().numpy(), strict=True):
                 outputs[row] = values[1:]
@@ -240,11 +240,11 @@ class Detector:
             places.append(1 + len(left))
         allowed = self.finder.starts.copy()
         allowed[self.special_ids] = False
-        refused = torch.from_numpy(~allowed).to(self.on.device)
+        refused = torch.from_numpy(~allowed).to(self.accelerator.device)
         found: list[list[dict[str, str | float]]] = [[]] * len(rows)
         for chosen, input_ids, attention_mask in self._batches(rows):
-            positions = torch.tensor([places[row] for row in chosen], device=self.on.device)
-            with self.on.autocast():
+            positions = torch.tensor([places[row] for row in chosen], device=self.accelerator.device)
+            with self.accelerator.autocast():
                 logits = logits_at(generator, input_ids, positions, attention_mask)
             probabilities = logits.float().softmax(-1)[:, : len(refused)].masked_fill(refused, 0)
             best = probabilities.topk(min(self.config.suggestions + 1, len(refused)))
@@ -263,12 +263,12 @@ class Detector:
 
     def _batches(self, rows: Sequence[Sequence[int]]) -> Iterator[tuple[list[int], Tensor, Tensor]]:
         """Yield batches of rows of token ids: the row numbers, `input_ids` and `attention_mask`, `(batch, length)`."""
-        tokens = TOKENS_AT_ONCE[self.on.device.type]
+        tokens = TOKENS_AT_ONCE[self.accelerator.device.type]
         for chosen in batches_by_size(list(map(len, rows)), tokens, self.config.batch_size):
             features = [{"input_ids": list(rows[row])} for row in chosen]
             batch = pad(features, {"input_ids": self.tokenizer.pad_token_id})
             input_ids, attention_mask = batch["input_ids"], batch["attention_mask"]
-            yield chosen, input_ids.to(self.on.device), attention_mask.to(self.on.device)
+            yield chosen, input_ids.to(self.accelerator.device), attention_mask.to(self.accelerator.device)
 
 
 def windows(length: int, room: int) -> list[tuple[int, int]]:

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from elektron.accelerator import Accelerator
 from elektron.allocator import keep_freed_memory
 from elektron.corpus.unknown import count_unknown
-from elektron.device import Device
 from elektron.errors import ElektronError
 from elektron.finetuning.config import EvaluateConfig
 from elektron.finetuning.encoders import longest_input
@@ -68,13 +68,17 @@ def evaluate_minimal_pairs(config: EvaluateConfig) -> dict[str, Any]:
     with atomic_folder(config.out) if config.out is not None else nullcontext() as folder:
         keep_freed_memory()
         pairs = list(read_records([config.blimp], MINIMAL_PAIRS, config, labelled=True))
-        on = Device.choose(config.precision or "fp32")  # scores from bf16 logits are off by tenths of a nat
-        models = {name: evaluate_model(place, pairs, on, config) for name, place in models_of(config.model).items()}
+        accelerator = Accelerator.choose(
+            config.precision or "fp32"
+        )  # scores from bf16 logits are off by tenths of a nat
+        models = {
+            name: evaluate_model(place, pairs, accelerator, config) for name, place in models_of(config.model).items()
+        }
         result = {
             "model": config.model,
             "file": config.blimp,
-            "device": on.name,
-            "precision": on.precision,
+            "device": accelerator.name,
+            "precision": accelerator.precision,
             "models": models,
         }
         if folder is not None:
@@ -90,7 +94,9 @@ def models_of(name: str) -> dict[str, str]:
     return found or {Path(name).name if Path(name).exists() else name: name}
 
 
-def evaluate_model(name: str, pairs: Sequence[Record], on: Device, config: EvaluateConfig) -> dict[str, Any]:
+def evaluate_model(
+    name: str, pairs: Sequence[Record], accelerator: Accelerator, config: EvaluateConfig
+) -> dict[str, Any]:
     """Compute the accuracy of one model over all pairs and by group, with 95 % intervals.
 
     Raises:
@@ -108,7 +114,7 @@ def evaluate_model(name: str, pairs: Sequence[Record], on: Device, config: Evalu
     sentences = list(dict.fromkeys(read.values()))
     texts = [str(pair.values[role]) for pair in pairs for role in ("good", "bad")]
     count_unknown(texts, scorer.tokenizer).check(str(config.blimp), config.allow_unknown)
-    scores = sentence_scores(scorer, sentences, on, name, config.batch_size)
+    scores = sentence_scores(scorer, sentences, accelerator, name, config.batch_size)
     if not np.isfinite(scores).all():
         raise ElektronError(f"{name}: some of its scores are not finite: its weights are damaged")
     score_of = dict(zip(sentences, scores.tolist(), strict=True))
@@ -130,7 +136,7 @@ def tokenized(text: str, tokenizer: PreTrainedTokenizerBase) -> Sentence:
 
 
 def sentence_scores(
-    scorer: Scorer, sentences: Sequence[Sentence], on: Device, title: str, batch_size: int | None = None
+    scorer: Scorer, sentences: Sequence[Sentence], accelerator: Accelerator, title: str, batch_size: int | None = None
 ) -> NDArray[np.float64]:
     """Compute the sum of log-probabilities over the tokens of each sentence: `(sentences,)`.
 
@@ -144,13 +150,13 @@ def sentence_scores(
         title: title of the progress bar.
         batch_size: maximum number of sequences in a batch.
     """
-    model, mask_id = scorer.network.to(on.device), scorer.mask_id
+    model, mask_id = scorer.network.to(accelerator.device), scorer.mask_id
     by_length: defaultdict[int, list[int]] = defaultdict(list)
     for number, sentence in enumerate(sentences):
         by_length[len(sentence.input_ids)].append(number)
     scores = np.zeros(len(sentences))
     done = 0
-    with torch.inference_mode(), on.autocast(), Progress(title, None, "sequences") as progress:
+    with torch.inference_mode(), accelerator.autocast(), Progress(title, None, "sequences") as progress:
         for length in sorted(by_length, reverse=True):
             numbers = np.array(by_length[length])
             input_ids = torch.tensor([sentences[number].input_ids for number in numbers])
@@ -158,13 +164,13 @@ def sentence_scores(
             rows, positions = scored.nonzero(as_tuple=True)
             if mask_id is None:
                 rows = torch.arange(len(input_ids))
-            at_once = min(TOKENS_AT_ONCE[on.device.type] // length or 1, batch_size or len(rows))
+            at_once = min(TOKENS_AT_ONCE[accelerator.device.type] // length or 1, batch_size or len(rows))
             for chosen in torch.arange(len(rows)).split(at_once):
                 row = rows[chosen]
                 if mask_id is None:
-                    values = originality(model, input_ids[row], scored[row], on)
+                    values = originality(model, input_ids[row], scored[row], accelerator)
                 else:
-                    values = masked_log_probability(model, mask_id, input_ids[row], positions[chosen], on)
+                    values = masked_log_probability(model, mask_id, input_ids[row], positions[chosen], accelerator)
                 np.add.at(scores, numbers[row.numpy()], values.double().cpu().numpy())
                 done += len(row)
                 progress.update(done)
@@ -172,19 +178,19 @@ def sentence_scores(
 
 
 def masked_log_probability(
-    model: PreTrainedModel, mask_id: int, input_ids: Tensor, positions: Tensor, on: Device
+    model: PreTrainedModel, mask_id: int, input_ids: Tensor, positions: Tensor, accelerator: Accelerator
 ) -> Tensor:
     """The log-probability of the original token at one position of each row, which is masked: `(batch,)`."""
     rows = torch.arange(len(input_ids))
     targets = input_ids[rows, positions]
     input_ids[rows, positions] = mask_id
-    logits = logits_at(model, input_ids.to(on.device), positions.to(on.device))
-    return -F.cross_entropy(logits.float(), targets.to(on.device), reduction="none")
+    logits = logits_at(model, input_ids.to(accelerator.device), positions.to(accelerator.device))
+    return -F.cross_entropy(logits.float(), targets.to(accelerator.device), reduction="none")
 
 
-def originality(model: PreTrainedModel, input_ids: Tensor, scored: Tensor, on: Device) -> Tensor:
+def originality(model: PreTrainedModel, input_ids: Tensor, scored: Tensor, accelerator: Accelerator) -> Tensor:
     """The sum of a discriminator's log-probabilities that the tokens of a row are original: `(batch,)`."""
-    original = F.logsigmoid(-replaced_logits(model, input_ids.to(on.device)))
+    original = F.logsigmoid(-replaced_logits(model, input_ids.to(accelerator.device)))
     return torch.where(scored, original.double().cpu(), 0.0).sum(1)
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
+from elektron.accelerator import Accelerator, Precision
 from elektron.allocator import keep_freed_memory
 from elektron.corpus.tokenizer import load_tokenizer
-from elektron.device import Device, Precision
 from elektron.errors import ElektronError
 from elektron.finetuning.config import DecodingConfig
 from elektron.finetuning.encoders import check_token_ids, encoder_of, is_causal, longest_input
@@ -25,7 +25,7 @@ from elektron.reporting.task_result import DETAILS
 
 PRECISIONS: dict[str, Precision] = {"float32": "fp32", "bfloat16": "bf16"}
 """Precisions by the name of torch's dtype."""
-CPU = Device(torch.device("cpu"), torch.float32)
+CPU = Accelerator(torch.device("cpu"), torch.float32)
 """The device of exported models, which onnxruntime runs on the CPU."""
 
 
@@ -65,7 +65,7 @@ def load_predictor(
     network = task.load_model(model)
     check_consistency(model, task, tokenizer, network.config)
     is_causal(model, encoder_of(network))  # raises if the encoder cannot run
-    return Predictor(task, network, tokenizer, Device.choose(precision), batch_size)
+    return Predictor(task, network, tokenizer, Accelerator.choose(precision), batch_size)
 
 
 def check_consistency(model: str, task: Task, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> None:

@@ -28,7 +28,7 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.rendezvous import rendezvous
 
-from elektron.device import Device
+from elektron.accelerator import Accelerator
 from elektron.errors import AlreadyReportedError, ElektronError
 from elektron.models.dtensors import is_dtensor
 from elektron.models.pair import Pair
@@ -246,7 +246,7 @@ def set_local_device() -> None:
         torch.cuda.set_device(rank)
 
 
-def shard(pair: Pair, on: Device, world: World) -> None:
+def shard(pair: Pair, accelerator: Accelerator, world: World) -> None:
     """Shard both networks over the ranks by FSDP2 (`--parallel fsdp`).
 
     Each rank keeps a shard of every parameter, gradient and moment. An encoder layer is gathered for its own passes;
@@ -260,11 +260,11 @@ def shard(pair: Pair, on: Device, world: World) -> None:
 
     Call it after the last change of the parameters and before the optimizers are made.
     """
-    mesh = init_device_mesh(on.device.type, (world.size,))
+    mesh = init_device_mesh(accelerator.device.type, (world.size,))
     # Autocast casts inputs where they are used; uniform numbers and weights must not be rounded.
     fp32 = mixed = MixedPrecisionPolicy(cast_forward_inputs=False)
-    if on.dtype != torch.float32:
-        mixed = MixedPrecisionPolicy(on.dtype, torch.float32, cast_forward_inputs=False)
+    if accelerator.dtype != torch.float32:
+        mixed = MixedPrecisionPolicy(accelerator.dtype, torch.float32, cast_forward_inputs=False)
     for layer in pair.encoder_layers():
         norms: list[nn.Module] = [m for m in layer.modules() if isinstance(m, nn.LayerNorm)]
         if mixed is not fp32 and norms:

@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 
+from elektron.accelerator import Accelerator, deterministic_algorithms
 from elektron.allocator import keep_freed_memory
 from elektron.corpus.blocks import BlockStore
 from elektron.corpus.tokenizer import load_tokenizer
-from elektron.device import Device, deterministic_algorithms
 from elektron.errors import ElektronError
 from elektron.io.files import resolve_link
 from elektron.io.folders import folder_lock
@@ -67,9 +67,9 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
         return folder.read_json(SUMMARY)
     terminate_when_parent_dies()
     set_local_device()
-    on = Device.choose(config.precision)
+    accelerator = Accelerator.choose(config.precision)
     timeout = timedelta(seconds=config.collective_timeout)
-    with World(on.device, timeout) as world, deterministic_algorithms(on.device), ExitStack() as held:
+    with World(accelerator.device, timeout) as world, deterministic_algorithms(accelerator.device), ExitStack() as held:
         if not world.is_main:
             logging.getLogger("elektron").setLevel(logging.ERROR)
         with world.propagate_rank0_error():
@@ -81,7 +81,7 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
         world.barrier()
         if folder.finished:
             return folder.read_json(SUMMARY)
-        on = with_precision_of_run(on, config, world)
+        accelerator = with_precision_of_run(accelerator, config, world)
         with world.propagate_rank0_error():
             # The other ranks receive rank 0's weights.
             if world.is_main and not checkpoint.checkpoints(config.out):
@@ -89,7 +89,7 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
                     initialize_output_biases(pair, store)
                 elif config.network.embedding_init == "cooccurrence":
                     initialize_embeddings(pair, store, config.seed)
-        trainer = Trainer(config, store, tokenizer, pair, folder, on, world, plan, words)
+        trainer = Trainer(config, store, tokenizer, pair, folder, accelerator, world, plan, words)
         if config.track is not None and world.is_main:
             path, step = folder.path, trainer.progress.step
             tracker = Tracker(config.track, path / TRACKING, path.resolve().name, config, step)
@@ -99,20 +99,20 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
             return trainer.train(interruption)
 
 
-def with_precision_of_run(on: Device, config: PretrainConfig, world: World) -> Device:
+def with_precision_of_run(accelerator: Accelerator, config: PretrainConfig, world: World) -> Accelerator:
     """The device with the precision that all ranks and all sessions of the run use.
 
     If it is not configured, it is that of the run's checkpoints from the same kind of device, else rank 0's choice.
     """
-    is_bf16 = on.dtype == torch.bfloat16
+    is_bf16 = accelerator.dtype == torch.bfloat16
     if config.precision is None:
         for path in checkpoint.checkpoints(config.out):
             with suppress(ElektronError, ValueError):  # loading reports damage
                 kind, precision, _ = checkpoint.read_progress(path).device.rsplit(", ", 2)
-                if kind == on.kind:
+                if kind == accelerator.kind:
                     is_bf16 = precision == "bfloat16"
     is_bf16 = bool(world.broadcast_scalar(float(is_bf16)))
-    return replace(on, dtype=torch.bfloat16 if is_bf16 else torch.float32)
+    return replace(accelerator, dtype=torch.bfloat16 if is_bf16 else torch.float32)
 
 
 @contextmanager

@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from elektron.accelerator import Accelerator
 from elektron.corpus.blocks import BlockStore
-from elektron.device import Device
 from elektron.errors import ElektronError
 from elektron.models.dtensors import copy_to_cpu
 from elektron.models.pair import Pair
@@ -117,12 +117,12 @@ class RecoverableRun:
         store: BlockStore,
         pair: Pair,
         folder: RunFolder,
-        on: Device,
+        accelerator: Accelerator,
         world: World,
         words: WordFinder | None,
     ) -> None:
         self.config, self.folder, self.world = config, folder, world
-        self.on, self.device = on, on.device
+        self.accelerator, self.device = accelerator, accelerator.device
         fsdp = config.parallel == "fsdp" and world.is_distributed
         max_local_rows = world.max_local_rows if fsdp else None
         self.batches = BatchMaker(store, config, self.device, words, world.local_rows, max_local_rows)
@@ -130,8 +130,8 @@ class RecoverableRun:
         self.pair = pair.to(self.device)
         world.broadcast_parameters(self.pair)
         if fsdp:
-            shard(self.pair, on, world)
-        self.optimizer = PairOptimizer(self.pair, config.optimizer, on.muon_dtype)
+            shard(self.pair, accelerator, world)
+        self.optimizer = PairOptimizer(self.pair, config.optimizer, accelerator.muon_dtype)
         self.metric_sums = MetricSums(self.device)
         self.spikes = LossSpikes(self.device)
         self.writer = CheckpointWriter(folder.path, config.checkpoint)
@@ -189,7 +189,7 @@ class RecoverableRun:
         if path is not None:
             self.load(path)
         # Results are only bit-identical if these are the same.
-        device = f"{self.on.kind}, {self.on.precision}, {'compiled' if self.compiled else 'eager'}"
+        device = f"{self.accelerator.kind}, {self.accelerator.precision}, {'compiled' if self.compiled else 'eager'}"
         self.progress.device, previous_device = device, self.progress.device
         if self.progress.settings != self.settings:
             self.spikes.reset()

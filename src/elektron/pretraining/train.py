@@ -17,8 +17,8 @@ from safetensors import SafetensorError
 from transformers import PreTrainedTokenizerBase
 
 from elektron import __version__
+from elektron.accelerator import Accelerator
 from elektron.corpus.blocks import BlockStore
-from elektron.device import Device
 from elektron.errors import ElektronError
 from elektron.models.pair import DISCRIMINATOR, GENERATOR, Pair
 from elektron.pretraining.batches import GlobalBatch, Prefetcher
@@ -52,14 +52,14 @@ class Trainer(RecoverableRun):
         tokenizer: PreTrainedTokenizerBase,
         pair: Pair,
         folder: RunFolder,
-        on: Device,
+        accelerator: Accelerator,
         world: World,
         plan: Plan,
         words: WordFinder | None,
     ) -> None:
         self.tokenizer, self.plan = tokenizer, plan
         self.plan.prepare(pair)
-        super().__init__(config, store, pair, folder, on, world, words)
+        super().__init__(config, store, pair, folder, accelerator, world, words)
         self.curriculum = self.batches.curriculum
         self.temperature = torch.ones((), device=self.device)
         self.trained = torch.ones(2, dtype=torch.bool, device=self.device)
@@ -73,7 +73,7 @@ class Trainer(RecoverableRun):
         self.warmup = self.fitting_warmup(steps)
         health = Health(store.unigram_entropy, first_judged_step(self.warmup, steps))
         self.metrics_logger = MetricsLogger(folder, health)
-        self.peak_flops = on.peak_flops * world.size
+        self.peak_flops = accelerator.peak_flops * world.size
         self.resume()
         if steps is not None and 0 < self.progress.schedule_from < steps:
             self.warmup = self.fitting_warmup(steps - int(self.progress.schedule_from))
@@ -161,7 +161,7 @@ class Trainer(RecoverableRun):
         losses = torch.zeros(2, dtype=torch.float64, device=self.device)
         for number, micro_batch in enumerate(batch.micro_batches):
             torch.manual_seed(step_seed(self.config.seed, step, number, self.world.rank))
-            with self.on.autocast():
+            with self.accelerator.autocast():
                 output = self.pair(self.forward, micro_batch, roles, temperature)
             micro_losses = self.objective.losses(output, batch, roles)
             torch.stack(list(micro_losses.values())).sum().backward()
@@ -238,7 +238,7 @@ class Trainer(RecoverableRun):
         log.info(
             f"family {self.config.family}, objective {self.objective.name}, plan {self.plan.name}: "
             f"{' and '.join(networks)}, {self.run_length}, {tokens:,} tokens a step, "
-            f"on {self.on.name} in {self.on.precision}, {'compiled' if self.compiled else 'eager'}"
+            f"on {self.accelerator.name} in {self.accelerator.precision}, {'compiled' if self.compiled else 'eager'}"
         )
 
     def log_training(self, factor: float, bar: ProgressBar) -> None:
@@ -271,7 +271,7 @@ class Trainer(RecoverableRun):
         """Evaluate on the held-out rows, and log the metrics."""
         with_discriminator = self.plan.trains_discriminator(self.progress.stage)
         # Eager: evaluation, without gradients and with a smaller last batch, would need its own compilation.
-        with self.on.autocast(), torch.compiler.set_stance("force_eager"):
+        with self.accelerator.autocast(), torch.compiler.set_stance("force_eager"):
             metrics = evaluate(self.pair, self.batches, self.objective, with_discriminator)
         reshard(self.pair)
         loss = self.objective.total_loss(metrics) if with_discriminator else None
@@ -320,7 +320,7 @@ class Trainer(RecoverableRun):
         """
         examples, detects = None, self.objective.detects
         if detects:
-            with self.on.autocast(), torch.compiler.set_stance("force_eager"):
+            with self.accelerator.autocast(), torch.compiler.set_stance("force_eager"):
                 examples = find_examples(self.pair, self.batches, self.objective, self.tokenizer)
             reshard(self.pair)
         out, writes = self.folder.path, self.folder.writes
@@ -346,10 +346,10 @@ class Trainer(RecoverableRun):
             "seconds": position["seconds"],
             "tokens_per_second": position["tokens"] / seconds,
             "flops": self.progress.flops,
-            "device": self.on.name,
+            "device": self.accelerator.name,
             "processes": self.world.size,
             "parallel": self.config.parallel,
-            "precision": self.on.precision,
+            "precision": self.accelerator.precision,
             "compiled": self.compiled,
             "flops_per_second": self.progress.flops / seconds,
             "mfu": self.progress.flops / seconds / self.peak_flops,

@@ -130,7 +130,7 @@ def load_model(config: ServeConfig) -> ServedModel:
             raise ElektronError(f"{config.model} is a pre-training run, to which --task and --decoding do not apply")
         settings = DetectConfig(model=config.model, batch_size=config.batch_size, precision=config.precision)
         finder = load_detector(settings)
-        return ServedModel("detection", TEXTS, finder.predict, finder.tokenizer, finder.on.name, finder.room)
+        return ServedModel("detection", TEXTS, finder.predict, finder.tokenizer, finder.accelerator.name, finder.room)
     predictor = load_predictor(config.model, config.task, config.decoding, config.batch_size, config.precision)
     task = predictor.task
     return ServedModel(
@@ -138,7 +138,7 @@ def load_model(config: ServeConfig) -> ServedModel:
         task.files(),
         predictor.predict,
         predictor.tokenizer,
-        predictor.on.name,
+        predictor.accelerator.name,
         task.max_length,
         getattr(task, "labels", None),
         explanations_of(predictor, config),

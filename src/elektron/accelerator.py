@@ -23,7 +23,7 @@ MIN_BF16_SPEEDUP = 1.5
 
 
 @dataclass(frozen=True)
-class Device:
+class Accelerator:
     """A device, and the dtype of matrix products on it."""
 
     device: torch.device
@@ -31,7 +31,7 @@ class Device:
     """Dtype of matrix products under `autocast`."""
 
     @classmethod
-    def choose(cls, precision: Precision | None = None) -> Device:
+    def choose(cls, precision: Precision | None = None) -> Accelerator:
         """The GPU if there is one, else the CPU. By default in bf16 if that speeds up matrix products, else in fp32."""
         device = torch.device("cpu")
         if torch.cuda.is_available():

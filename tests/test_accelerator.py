@@ -5,8 +5,8 @@ import platform
 import pytest
 import torch
 
-from elektron import device
-from elektron.device import Device, cpu_is_fast_in_bf16
+from elektron import accelerator as module
+from elektron.accelerator import Accelerator, cpu_is_fast_in_bf16
 
 CPU = torch.device("cpu")
 
@@ -22,12 +22,12 @@ def cpu(monkeypatch, tmp_path):
         reset()
 
     def reset():
-        device.cpu_info.cache_clear()
+        module.cpu_info.cache_clear()
         cpu_is_fast_in_bf16.cache_clear()
 
-    monkeypatch.setattr(device, "cpu_is_fast_in_bf16", cpu_is_fast_in_bf16)  # undo the patch of conftest.py
+    monkeypatch.setattr(module, "cpu_is_fast_in_bf16", cpu_is_fast_in_bf16)  # undo the patch of conftest.py
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(device, "CPU_INFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(module, "CPU_INFO", tmp_path / "cpuinfo")
     reset()
     yield has
     reset()
@@ -43,7 +43,7 @@ def cpu(monkeypatch, tmp_path):
 )
 def test_x86_flags_determine_precision(cpu, flag, dtype):
     cpu("x86_64", f"avx2 avx512f {flag}")
-    assert Device.choose().dtype == dtype
+    assert Accelerator.choose().dtype == dtype
 
 
 @pytest.mark.parametrize(("bf16_flops", "dtype"), [(1.4e11, "float32"), (1.6e11, "bfloat16")])
@@ -52,36 +52,36 @@ def test_precision_is_measured_without_decisive_flags(cpu, monkeypatch, processo
     if processor:
         cpu(*processor.split(), field="flags" if processor.startswith("x86") else "Features")
     flops = {torch.bfloat16: bf16_flops, torch.float32: 1e11}
-    monkeypatch.setattr(device, "matmul_flops_per_second", lambda _, dtype: flops[dtype])
-    assert Device.choose().precision == dtype
+    monkeypatch.setattr(module, "matmul_flops_per_second", lambda _, dtype: flops[dtype])
+    assert Accelerator.choose().precision == dtype
 
 
 def test_given_precision_overrides_detection(cpu):
     cpu("x86_64", "amx_bf16")
-    assert Device.choose("fp32").dtype == torch.float32
+    assert Accelerator.choose("fp32").dtype == torch.float32
     cpu("x86_64", "avx2")
-    assert Device.choose("bf16").dtype == torch.bfloat16
+    assert Accelerator.choose("bf16").dtype == torch.bfloat16
 
 
 def test_kind_names_the_instruction_sets(cpu):
     cpu("x86_64", "sse2 amx_bf16 avx2 avx512f")
-    assert Device.choose("fp32").kind == "cpu x86_64 avx2 avx512f amx_bf16"
-    assert device.cpu_info()["model name"] == "Some: CPU"
+    assert Accelerator.choose("fp32").kind == "cpu x86_64 avx2 avx512f amx_bf16"
+    assert module.cpu_info()["model name"] == "Some: CPU"
     cpu("aarch64", "fp asimd bf16", field="Features")
-    assert Device.choose("fp32").kind == "cpu aarch64 asimd bf16"
+    assert Accelerator.choose("fp32").kind == "cpu aarch64 asimd bf16"
 
 
 def test_peak_flops_uses_fastest_matmul_and_is_cached(monkeypatch):
     seconds = iter([4.0, 2.0, 8.0, 5.0])
-    monkeypatch.setattr(device, "_product_seconds", lambda left, right: next(seconds))
-    device.matmul_flops_per_second.cache_clear()
-    on = Device(CPU, torch.float32)
-    assert on.peak_flops == 2 * 1024 * 1024 * 1024 / 2.0
-    assert on.peak_flops == 2 * 1024 * 1024 * 1024 / 2.0  # cached: no timings are left
-    device.matmul_flops_per_second.cache_clear()
+    monkeypatch.setattr(module, "_product_seconds", lambda left, right: next(seconds))
+    module.matmul_flops_per_second.cache_clear()
+    accelerator = Accelerator(CPU, torch.float32)
+    assert accelerator.peak_flops == 2 * 1024 * 1024 * 1024 / 2.0
+    assert accelerator.peak_flops == 2 * 1024 * 1024 * 1024 / 2.0  # cached: no timings are left
+    module.matmul_flops_per_second.cache_clear()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_matmul_time_is_positive(dtype):
     square = torch.ones(64, 64, dtype=dtype)
-    assert device._product_seconds(square, square) > 0
+    assert module._product_seconds(square, square) > 0

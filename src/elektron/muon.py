@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
-from elektron.models.dtensors import distribute_like, full_tensor, gather_shards, is_dtensor, local_tensor
+from elektron.models.dtensors import distribute_like, full_tensor, gather_shards, local_tensor
 
 # Coefficients of a quintic Newton-Schulz iteration with a steep slope at zero (Jordan et al. 2024).
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -62,7 +63,7 @@ class Muon(torch.optim.Optimizer):
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     # A sharded matrix is gathered for its update; one at a time, to bound the memory.
-                    buckets[id(parameter) if is_dtensor(parameter) else parameter.shape].append(parameter)
+                    buckets[id(parameter) if isinstance(parameter, DTensor) else parameter.shape].append(parameter)
             for parameters in buckets.values():
                 self._update(parameters, group)
 

@@ -23,7 +23,6 @@ from elektron.pretraining.checkpoint import (
     OPTIMIZER,
     WEIGHTS,
     Progress,
-    Snapshot,
     write_manifest,
 )
 from elektron.pretraining.config import CheckpointConfig, OptimizerConfig, ResumeConfig
@@ -48,8 +47,8 @@ def of_step(out: Path, step: int) -> Path:
 
 
 def write(out: Path, step: int, config: CheckpointConfig = KEEP_ALL, **progress: Any) -> Path:
-    snapshot = Snapshot({"w": torch.ones(2)}, {"s": torch.ones(2)}, Progress(step, **progress))
-    checkpoint.write_checkpoint(out, snapshot, config)
+    weights, state = {"w": torch.ones(2)}, {"s": torch.ones(2)}
+    checkpoint.write_checkpoint(out, weights, state, Progress(step, **progress), config)
     return of_step(out, step)
 
 
@@ -342,7 +341,7 @@ def test_undeletable_old_checkpoint_does_not_fail_new_one(
 
     config = CheckpointConfig(every=6, keep=1)
     write(tmp_path, 6, config)
-    monkeypatch.setattr(checkpoint, "drop", refuse)
+    monkeypatch.setattr(shutil, "rmtree", refuse)
     assert not list(checkpoint.faults(write(tmp_path, 12, config)))
     assert "cannot be deleted" in caplog.text
 

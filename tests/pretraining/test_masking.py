@@ -15,7 +15,6 @@ from elektron.errors import ElektronError
 from elektron.pretraining.masking import (
     WordFinder,
     choose_words,
-    draws_in_row,
     mask_rows,
     max_masked_positions,
 )
@@ -33,7 +32,7 @@ def text_rows(rows: int, length: int, real: int) -> np.ndarray:
 
 
 def mask(ids: np.ndarray, share: float = 0.15, keep: float = 0.15, seed: int = 0):
-    draws = draws_in_row(ids.shape[1], max_masked_positions(ids.shape[1], share))
+    draws = ids.shape[1] + max_masked_positions(ids.shape[1], share)
     uniforms = np.random.default_rng(seed).random((len(ids), draws))
     return mask_rows(ids, uniforms, SPECIAL_IDS, NEVER_MASKED, share, keep)
 
@@ -98,7 +97,7 @@ def test_whole_words_are_masked_within_number_of_slots(length, share, seed):
     ids = text_rows(4, length, int(generator.integers(3, length + 1)))
     begins = generator.random(ids.shape) < 0.5
     slots = max_masked_positions(length, share)
-    uniforms = generator.random((4, draws_in_row(length, slots)))
+    uniforms = generator.random((4, length + slots))
     masks = mask_rows(ids, uniforms, SPECIAL_IDS, NEVER_MASKED, share, 0.15, begins)
     assert masks.positions.shape == (4, slots)
     for row in range(4):

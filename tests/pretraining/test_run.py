@@ -18,9 +18,11 @@ from elektron.pretraining.config import (
     OptimizerConfig,
     ResumeConfig,
 )
+from elektron.pretraining.distributed import World
 from elektron.pretraining.pretrain import pretrain
 from elektron.pretraining.run import RunFolder
 from elektron.pretraining.schedules import Progress, RunLength
+from elektron.pretraining.train import Trainer
 from elektron.verify import run_faults
 from tests.conftest import prepare_blocks
 from tests.pretraining.conftest import killed_before, tiny_config
@@ -193,10 +195,25 @@ def test_config_yaml_without_run_length_raises(run: Path, blocks: Path) -> None:
         pretrain(tiny_config(blocks, run))
 
 
+def test_learning_rate_of_extended_run_in_minutes_is_the_same_on_all_ranks(blocks, tmp_path, monkeypatch):
+    """Each rank measures its own time, and all take the fraction of rank 0."""
+    trainers: list[Trainer] = []
+    monkeypatch.setattr(Trainer, "train", lambda self, interruption: trainers.append(self) or {})
+    pretrain(tiny_config(blocks, tmp_path / "run", steps=None, minutes=1.0))
+    (trainer,) = trainers
+    trainer.progress.schedule_from, trainer.warmup = 30.0, 0.0
+    monkeypatch.setattr(World, "broadcast_scalar", lambda self, number: 0.25)
+    factors = set()
+    for seconds in (40.0, 50.0):
+        trainer.progress.seconds = seconds
+        factors.add(trainer.scheduled_factor(trainer.fraction_done()))
+    assert factors == {0.75}
+
+
 def test_fractions_are_between_0_and_1():
     run_length = RunLength(20, "steps")
     for step, begins, share in ((12, 14, 0.0), (14, 14, 0.0), (17, 14, 0.5), (25, 14, 1.0)):
-        assert run_length.schedule_fraction(Progress(step=step, schedule_from=begins)) == share
+        assert run_length.fraction_done(Progress(step=step), since=begins) == share
     assert run_length.fraction_done(Progress(step=25)) == 1.0
     assert RunLength(60, "seconds").fraction_done(Progress(seconds=-1)) == 0.0
 

@@ -9,11 +9,6 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 
-def is_dtensor(tensor: Tensor) -> bool:
-    """Whether this rank holds only a shard of the tensor."""
-    return isinstance(tensor, DTensor)
-
-
 @torch.no_grad()
 def full_tensor(tensor: Tensor) -> Tensor:
     """The whole tensor. If it is sharded, this is a collective operation."""

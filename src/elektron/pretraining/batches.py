@@ -20,7 +20,7 @@ from torch import Tensor
 from elektron.corpus.blocks import BlockStore
 from elektron.corpus.packing import document_and_position_ids, make_token_type_ids
 from elektron.pretraining.config import PretrainConfig
-from elektron.pretraining.masking import WordFinder, draws_in_row, mask_rows, max_masked_positions
+from elektron.pretraining.masking import WordFinder, mask_rows, max_masked_positions
 from elektron.pretraining.randomness import row_uniforms, rows_from
 from elektron.pretraining.schedules import Curriculum, Shape
 
@@ -153,10 +153,6 @@ class BatchMaker:
                     yield replace(batch, source=sources[number])
                 done += len(here)
 
-    def max_masked(self, length: int) -> int:
-        """The most masked positions in a row, enough for the highest mask probability of the run."""
-        return max_masked_positions(length, self.config.masking.mask_probability)
-
     def make(
         self,
         stream: Literal["training", "evaluation"],
@@ -168,10 +164,10 @@ class BatchMaker:
         first_row: int,
     ) -> GlobalBatch:
         """Read rows by number, and mask them with the random numbers of (seed, step, row)."""
-        manifest, max_masked = self.manifest, self.max_masked(shape.length)
-        pad = manifest.special_ids["pad"]
+        manifest, pad = self.manifest, self.manifest.special_ids["pad"]
         input_ids = self.rows[stream].take(rows).reshape(-1, shape.length)
-        masking_draws = draws_in_row(shape.length, max_masked)
+        max_masked = max_masked_positions(shape.length, self.config.masking.mask_probability)
+        masking_draws = shape.length + max_masked
         uniforms = row_uniforms(seed, step, first_row, len(input_ids), masking_draws + max_masked, stream)
         masks = mask_rows(
             input_ids,

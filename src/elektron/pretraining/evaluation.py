@@ -95,20 +95,17 @@ def evaluate(
     replaced: dict[str, list[NDArray[np.bool_]]] = defaultdict(list)
     weights = batches.manifest.weights
     for batch in batches.evaluation():
-        sources = {"", batch.source} if weights.get(batch.source, 1) else {batch.source}
-        for name, tokens in objective.token_counts(batch).items():
-            for source in sources:
+        (micro_batch,) = batch.micro_batches
+        output = pair(objective, micro_batch, roles, torch.ones(()))
+        for source in {"", batch.source} if weights.get(batch.source, 1) else {batch.source}:
+            for name, tokens in objective.token_counts(batch).items():
                 counts[source][name] += float(tokens)
-        for micro_batch in batch.micro_batches:
-            output = pair(objective, micro_batch, roles, torch.ones(()))
             for name, _ in MEANS.values():
                 if (value := getattr(output, name)) is not None:
-                    for source in sources:
-                        sums[source][name] += float(value)
+                    sums[source][name] += float(value)
             if output.logits is not None:
-                for source in sources:
-                    logits[source].append(output.logits[output.loss_mask].double().cpu().numpy())
-                    replaced[source].append(output.replaced[output.loss_mask].cpu().numpy())
+                logits[source].append(output.logits[output.loss_mask].double().cpu().numpy())
+                replaced[source].append(output.replaced[output.loss_mask].cpu().numpy())
     metrics: dict[str, float | None] = {}
     for name, (output_name, divisor) in MEANS.items():
         for source in sorted(sums) or [""]:

@@ -40,13 +40,8 @@ class Masks(NamedTuple):
 
 
 def max_masked_positions(length: int, mask_probability: float) -> int:
-    """K: the most masked positions in a row of `length` tokens."""
+    """K: the maximum number of masked positions in a row of `length` tokens, for the initial mask probability."""
     return max(1, round(mask_probability * length))
-
-
-def draws_in_row(length: int, max_masked: int) -> int:
-    """Uniform numbers that masking takes for a row: one for each position and one for each masked position."""
-    return length + max_masked
 
 
 def mask_rows(
@@ -62,7 +57,7 @@ def mask_rows(
 
     Args:
         input_ids: `(batch, length)` token ids.
-        uniforms: `(batch, draws_in_row(length, max_masked))` numbers in [0, 1).
+        uniforms: `(batch, length + K)` numbers in [0, 1): one for each position and one for each masked position.
         special_ids: ids of `pad` and `mask`.
         never_masked: ids of all special tokens.
         mask_probability: fraction of a row's tokens, without padding, to mask.

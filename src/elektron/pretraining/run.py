@@ -103,7 +103,7 @@ class RunFolder:
         if corpus.get("fingerprint") == store.fingerprint:
             return False
         problem = ""
-        if corpus.get("tokenizer") not in (None, manifest.tokenizer):
+        if corpus.get("tokenizer") != manifest.tokenizer:
             problem = f"blocks of another tokenizer than {config.data}'s"
         elif BLOCKS not in config.resume.allow:
             problem = f"other blocks than {config.data} (allow them by --resume.allow {BLOCKS})"

@@ -19,7 +19,7 @@ from elektron.models.flops import encoder_flops, replaced_head_flops, token_head
 from elektron.models.packed import PackedPositions, make_packed_positions
 from elektron.models.pair import DISCRIMINATOR, GENERATOR, Pair
 from elektron.pretraining.batches import GlobalBatch, MicroBatch
-from elektron.pretraining.objectives.corruption import Corruption, at_least_fp32, at_positions, corrupt
+from elektron.pretraining.objectives.corruption import Corruption, at_least_fp32, at_positions, corrupt, token_losses
 
 # Logits from -8 to 8 in steps of 1/32: fine enough for an AUC to three digits.
 HISTOGRAM_BINS = 512
@@ -240,9 +240,7 @@ def policy_loss(pair: Pair, batch: MicroBatch, corruption: Corruption, logits: T
         reward = at_positions(losses, batch.masked_positions)
     baseline = F.softplus(-at_least_fp32(pair.baseline(corruption.states.detach())).squeeze(-1))
     advantage = (reward - baseline).detach() * batch.weights
-    log_probabilities = -F.cross_entropy(
-        corruption.token_logits.flatten(0, 1), corruption.samples.flatten(), reduction="none"
-    ).view_as(corruption.samples)
+    log_probabilities = -token_losses(corruption.token_logits, corruption.samples)
     return -(advantage * log_probabilities).sum() + ((reward - baseline).square() * batch.weights).sum()
 
 

@@ -29,8 +29,7 @@ from elektron.pretraining.distributed import (
     unique_store,
 )
 from elektron.pretraining.pretrain import own_folder, pretrain
-from tests.pretraining.conftest import tiny_config
-from tests.pretraining.test_train import metrics, same_weights
+from tests.pretraining.conftest import metrics, same_weights, tiny_config
 
 CPU = torch.device("cpu")
 ADAMW = {"name": "adamw", "learning_rate": 1e-3, "warmup": 0}

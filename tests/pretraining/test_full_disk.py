@@ -17,8 +17,7 @@ from elektron.pretraining import checkpoint
 from elektron.pretraining.config import CheckpointConfig
 from elektron.pretraining.pretrain import pretrain
 from elektron.pretraining.train import Trainer
-from tests.pretraining.conftest import tiny_config
-from tests.pretraining.test_train import metrics, same_weights
+from tests.pretraining.conftest import metrics, same_weights, tiny_config
 
 MEGABYTE = 2**20
 FOR_METRICS = 2**16

@@ -6,8 +6,7 @@ from elektron.errors import ElektronError
 from elektron.io import folders
 from elektron.io.folders import LOCK_FILE, folder_lock
 from elektron.pretraining.pretrain import pretrain
-from tests.pretraining.conftest import killed_before, tiny_config
-from tests.pretraining.test_train import metrics
+from tests.pretraining.conftest import killed_before, metrics, tiny_config
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from elektron.pretraining.config import (
     resolve,
 )
 from tests.estimate.conftest import estimate_of
-from tests.pretraining.conftest import TINY, tiny_config
+from tests.pretraining.conftest import TINY, metrics, tiny_config
 from tests.pretraining.jobs import (
     Job,
     do_all,
@@ -40,7 +40,6 @@ from tests.pretraining.jobs import (
     state_of,
     weights_of,
 )
-from tests.pretraining.test_train import metrics
 from tests.pretraining.test_variants import SHALLOW
 
 log = logging.getLogger(__name__)

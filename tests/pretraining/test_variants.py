@@ -21,8 +21,7 @@ from elektron.pretraining.config import (
 )
 from elektron.pretraining.objectives import OBJECTIVES
 from elektron.pretraining.pretrain import pretrain
-from tests.pretraining.conftest import TINY, killed_before, tiny_config
-from tests.pretraining.test_train import metrics, same_weights
+from tests.pretraining.conftest import TINY, killed_before, metrics, same_weights, tiny_config
 
 DETECTING = ("rtd", "electra_15", "all_tokens_mlm", "corrective")
 SHALLOW = TINY | {

@@ -28,7 +28,7 @@ from elektron.pretraining.distributed import (
     set_local_device,
     unique_store,
 )
-from elektron.pretraining.pretrain import own_folder, pretrain
+from elektron.pretraining.pretrain import locked_folder, pretrain
 from tests.pretraining.conftest import metrics, same_weights, tiny_config
 
 CPU = torch.device("cpu")
@@ -197,7 +197,7 @@ def test_error_of_first_process_is_reported_once(alone, blocks, tmp_path):
 def test_unwritable_last_checkpoint_is_reported_once(blocks, tmp_path):
     out = tmp_path / "run"
     config = one_or_several(blocks, out)
-    with own_folder(resolve(config), BlockStore.open(blocks)):
+    with locked_folder(resolve(config), BlockStore.open(blocks)):
         (out / "checkpoints").symlink_to("nowhere")  # seems not to exist, and cannot be created
     done = torchrun(config, 2)
     said_once(done, "step-00000020 cannot be written")

@@ -206,9 +206,7 @@ def scratch_encoder(recipe: str, tokenizer: PreTrainedTokenizerBase) -> Encoder:
     settings = resolve(pretrain_config(recipe))
     sizes, _ = configured_sizes(settings.network)
     check_sizes("encoder", sizes)
-    make_config = FAMILIES[settings.family].make_config
-    assert make_config is not None
-    config = make_config(sizes, len(tokenizer), special_ids(tokenizer))
+    config = FAMILIES[settings.family].make_config(sizes, len(tokenizer), special_ids(tokenizer))
     return Encoder(f"{SCRATCH}{recipe}", config, tokenizer, None)
 
 

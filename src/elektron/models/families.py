@@ -82,8 +82,7 @@ class Family:
     name: str
     discriminator_class: type[PreTrainedModel]
     generator_class: type[PreTrainedModel]
-    make_config: Callable[[Sizes, int, Mapping[str, int]], PreTrainedConfig] | None
-    """The configuration for sizes, vocabulary size and special ids; None in families that are only continued."""
+    make_config: Callable[[Sizes, int, Mapping[str, int]], PreTrainedConfig]
     encode: Callable[[PreTrainedModel, Tensor, PackedPositions], Tensor]
     """Hidden states `(batch, length, hidden)` of an encoder for token ids; a token attends to its own document only."""
     token_logits: NetworkLogits
@@ -219,12 +218,17 @@ FAMILIES: dict[str, Family] = {
 """Families that can be trained from random weights."""
 
 
+def no_config_from_sizes(sizes: Sizes, vocab_size: int, special_ids: Mapping[str, int]) -> PreTrainedConfig:
+    """The `make_config` of families that are only continued from released checkpoints: raises ElektronError."""
+    raise ElektronError("encoders of this family are only continued: give --init-from")
+
+
 def released(name: str, classes: str, token_logits: NetworkLogits, **options: Any) -> Family:
     """A family that is only continued; `classes` is the prefix of its class names in transformers."""
     discriminator_class = getattr(transformers, f"{classes}ForTokenClassification")
     generator_class = getattr(transformers, f"{classes}ForMaskedLM")
-    options = {"encode": encode, "make_config": None, "token_logits": token_logits} | options
-    return Family(name, discriminator_class, generator_class, **options)
+    options = {"encode": encode, "make_config": no_config_from_sizes} | options
+    return Family(name, discriminator_class, generator_class, token_logits=token_logits, **options)
 
 
 RELEASED_FAMILIES: dict[str, Family] = FAMILIES | {

@@ -203,7 +203,6 @@ def build_pair(
     Raises:
         ElektronError: the sizes are invalid.
     """
-    assert family.make_config is not None
     check_sizes(DISCRIMINATOR, sizes)
     generator = None
     if generator_sizes is not None:

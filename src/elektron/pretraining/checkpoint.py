@@ -156,8 +156,8 @@ def identity(out: Path) -> str | None:
 
 def other_run(checkpoint: Path) -> str | None:
     """An error message if the checkpoint was written by a run other than that of its folder."""
-    own, run = read_json(checkpoint / MANIFEST).get("run"), checkpoint.parent.parent
-    if own in (None, expected := identity(run)) or expected is None:
+    written_by, run = read_json(checkpoint / MANIFEST).get("run"), checkpoint.parent.parent
+    if written_by in (None, expected := identity(run)) or expected is None:
         return None
     return f"{checkpoint} belongs to another run than {run}: move it away"
 
@@ -333,13 +333,13 @@ def load(
                 parameter.copy_(distribute_like(value, parameter))
         with safe_open(checkpoint / OPTIMIZER, "pt") as state:
             names = sorted(state.keys())
-            found = {name: state.get_tensor(name) for name in device_state}
+            loaded = {name: state.get_tensor(name) for name in device_state}
             for name, tensor in device_state.items():
-                check_tensor(name, found[name], tensor.shape, tensor.dtype)
+                check_tensor(name, loaded[name], tensor.shape, tensor.dtype)
             if progress.step and set(names) == set(device_state):
                 raise ValueError("it has no state of the optimizers")
             optimizer.load_state_tensors((name, state.get_tensor(name)) for name in names if name not in device_state)
-            return progress, found
+            return progress, loaded
     except (OSError, SafetensorError, ValueError) as error:
         raise damaged(checkpoint, error) from error
 

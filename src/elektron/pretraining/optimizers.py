@@ -42,10 +42,12 @@ class PairOptimizer:
         assert config.learning_rate is not None
         self.max_grad_norm, self.bias_correction = config.max_grad_norm, config.bias_correction
         self.names: dict[Tensor, str] = {p: name for name, p in pair.named_parameters()}
-        discriminator, generator = pair.parameters_of(DISCRIMINATOR), pair.parameters_of(GENERATOR)
-        shared = set(discriminator)
-        own = {DISCRIMINATOR: discriminator, GENERATOR: [p for p in generator if p not in shared]}
-        self.networks = {name: [p for p in parameters if p.requires_grad] for name, parameters in own.items()}
+        discriminator = dict.fromkeys(pair.parameters_of(DISCRIMINATOR))
+        generator = [p for p in pair.parameters_of(GENERATOR) if p not in discriminator]
+        self.networks = {
+            name: [p for p in parameters if p.requires_grad]
+            for name, parameters in ((DISCRIMINATOR, discriminator), (GENERATOR, generator))
+        }
         """The trained parameters of each network; shared ones count as the discriminator's."""
         self.parameters = [p for parameters in self.networks.values() for p in parameters]
         matrices = encoder_matrices(pair) if config.name == "muon" else {}
@@ -72,7 +74,7 @@ class PairOptimizer:
             constant_norm = pair.family.scale_invariant  # a generator of another family is not trained
             self.optimizers.append(
                 Muon(
-                    [{"params": found, "parts": parts} for parts, found in by_parts.items()],
+                    [{"params": stacked, "parts": parts} for parts, stacked in by_parts.items()],
                     lr=config.muon_learning_rate,
                     weight_decay=0.0 if constant_norm else config.weight_decay,
                     constant_norm=constant_norm,
@@ -106,11 +108,11 @@ class PairOptimizer:
             for name, parameters in self.networks.items()
             if (gradients := [p.grad for p in parameters if p.grad is not None])
         }
-        found = torch.stack(list(norms.values()))
-        update = torch.isfinite(found).all()
+        stacked = torch.stack(list(norms.values()))
+        update = torch.isfinite(stacked).all()
         if allowed is not None:
             update &= allowed
-        excess = (torch.linalg.vector_norm(found) + CLIP_EPS) / self.max_grad_norm
+        excess = (torch.linalg.vector_norm(stacked) + CLIP_EPS) / self.max_grad_norm
         for group in self._groups():
             group["lr"] = group["peak_lr"] * rate
         for optimizer in self.optimizers:
@@ -174,8 +176,7 @@ class PairOptimizer:
 def check_tensor(name: str, value: Tensor, shape: torch.Size, dtype: torch.dtype) -> None:
     """Raise ValueError for a tensor of another shape or dtype."""
     if value.shape != shape or value.dtype != dtype:
-        found = f"{value.dtype} {tuple(value.shape)}"
-        raise ValueError(f"{name} is {found} and should be {dtype} {tuple(shape)}")
+        raise ValueError(f"{name} is {value.dtype} {tuple(value.shape)} and should be {dtype} {tuple(shape)}")
 
 
 def encoder_matrices(pair: Pair) -> dict[nn.Parameter, int]:

@@ -86,10 +86,8 @@ class Trainer:
         self.trained = torch.ones(2, dtype=torch.bool, device=self.device)
         """Whether generator and discriminator are trained in a step, `(2,)`."""
         self.objective = make_objective(config, store.manifest.special_ids, store.manifest.vocab_size)
-        self.forward: Any = self.objective
         self.compiled = should_compile(config, self.device, self.flops_of_run())
-        if self.compiled:
-            self.forward = compile_step(self.objective, self.pair, self.device)
+        self.forward = compile_step(self.objective, self.pair, self.device) if self.compiled else self.objective
         steps = self.run_length.steps
         self.warmup = self.fitting_warmup(steps)
         health = Health(store.unigram_entropy, first_judged_step(self.warmup, steps))
@@ -120,8 +118,7 @@ class Trainer:
         """
         config = self.config
         self.log_start()
-        continues = config.init_from is not None
-        if continues and self.progress.step == 0 and not self.metrics_logger.evaluated:
+        if config.init_from is not None and self.progress.step == 0 and not self.metrics_logger.evaluated:
             self.log_evaluation()
         self.start_batches()
         if self.compiled:

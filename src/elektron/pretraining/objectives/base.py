@@ -121,10 +121,11 @@ class Objective(ABC):
 
     def losses(self, output: Output, batch: GlobalBatch, roles: UpdateRoles) -> dict[str, Tensor]:
         """The loss of each network that is trained and that the objective has a loss for."""
-        generator = self.generator_loss(output, batch) if roles.generator else None
-        discriminator = self.discriminator_loss(output, batch) if roles.discriminator else None
-        found = {GENERATOR: generator, DISCRIMINATOR: discriminator}
-        return {network: loss for network, loss in found.items() if loss is not None}
+        losses = {
+            GENERATOR: self.generator_loss(output, batch) if roles.generator else None,
+            DISCRIMINATOR: self.discriminator_loss(output, batch) if roles.discriminator else None,
+        }
+        return {network: loss for network, loss in losses.items() if loss is not None}
 
     def generator_loss(self, output: Output, batch: GlobalBatch) -> Tensor | None:
         """The generator's loss, a mean over the masked tokens of the global batch."""
@@ -149,11 +150,7 @@ class Objective(ABC):
 
     def total_loss(self, metrics: dict[str, float | None]) -> float:
         """The weighted sum of an evaluation's losses, as in training."""
-        weights = {
-            "generator_loss": 1.0,
-            "discriminator_loss": self.detection_weight,
-            "lm_loss": self.lm_weight,
-        }
+        weights = {"generator_loss": 1.0, "discriminator_loss": self.detection_weight, "lm_loss": self.lm_weight}
         return sum(weight * (metrics[name] or 0.0) for name, weight in weights.items())
 
     def token_counts(self, batch: GlobalBatch) -> dict[str, float | Tensor]:

@@ -23,9 +23,9 @@ def copy_to_cpu(tensors: Mapping[str, Tensor], keep: bool) -> dict[str, Tensor]:
     """
     copies = {}
     for name, tensor in tensors.items():
-        whole = full_tensor(tensor.detach())
+        full = full_tensor(tensor.detach())
         if keep:
-            copies[name] = whole.to("cpu", copy=True)
+            copies[name] = full.to("cpu", copy=True)
     return copies
 
 

@@ -219,15 +219,15 @@ def newest_valid(out: Path) -> Path | None:
 
 def mark_broken(checkpoint: Path, fault: str) -> None:
     """Rename a damaged checkpoint, so that no run resumes from it."""
-    aside, number = checkpoint.with_name(BROKEN + checkpoint.name), 1
-    while aside.exists():
+    moved_to, number = checkpoint.with_name(BROKEN + checkpoint.name), 1
+    while moved_to.exists():
         number += 1
-        aside = checkpoint.with_name(f"{BROKEN}{checkpoint.name}-{number}")
+        moved_to = checkpoint.with_name(f"{BROKEN}{checkpoint.name}-{number}")
     try:
-        checkpoint.rename(aside)
+        checkpoint.rename(moved_to)
     except OSError as error:
         raise ElektronError(f"{fault}, and cannot be renamed ({error.strerror})") from error
-    log.warning("%s: it is kept as %s", fault, aside)
+    log.warning("%s: it is kept as %s", fault, moved_to)
 
 
 def folder_name(step: int) -> str:

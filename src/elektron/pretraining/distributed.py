@@ -175,8 +175,8 @@ class World:
         """
         if not self.is_distributed:
             return
-        found = [p.grad for p in parameters if p.grad is not None and not isinstance(p.grad, DTensor)]
-        for bucket in gradient_buckets(found):
+        gradients = [p.grad for p in parameters if p.grad is not None and not isinstance(p.grad, DTensor)]
+        for bucket in gradient_buckets(gradients):
             flat = torch.cat([gradient.flatten() for gradient in bucket])
             dist.all_reduce(flat)
             sums = flat.split([gradient.numel() for gradient in bucket])

@@ -51,10 +51,10 @@ class PairOptimizer:
         """The trained parameters of each network; shared ones count as the discriminator's."""
         self.parameters = [p for parameters in self.networks.values() for p in parameters]
         matrices = encoder_matrices(pair) if config.name == "muon" else {}
-        rest = [p for p in self.parameters if p not in matrices]
+        adamw_parameters = [p for p in self.parameters if p not in matrices]
         adamw_groups: list[dict[str, Any]] = [  # no weight decay for norms and biases
-            {"params": [p for p in rest if p.ndim >= 2]},
-            {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
+            {"params": [p for p in adamw_parameters if p.ndim >= 2]},
+            {"params": [p for p in adamw_parameters if p.ndim < 2], "weight_decay": 0.0},
         ]
         self.optimizers: list[torch.optim.Optimizer] = [
             torch.optim.AdamW(

@@ -59,10 +59,10 @@ class LossSpikes:
         MAX_CONSECUTIVE_SPIKES `spikes` `(2,)` of a network in a row clear its window. Steps that do not train a
         network neither interrupt nor continue the sequence.
         """
-        taken = trained & updated & torch.isfinite(losses)
-        here = torch.arange(WINDOW, device=losses.device) == (self.counts % WINDOW)[:, None]
-        self.losses = torch.where(here & taken[:, None], losses[:, None], self.losses)
-        self.counts += taken
+        added = trained & updated & torch.isfinite(losses)
+        position = torch.arange(WINDOW, device=losses.device) == (self.counts % WINDOW)[:, None]
+        self.losses = torch.where(position & added[:, None], losses[:, None], self.losses)
+        self.counts += added
         self.in_a_row = torch.where(trained, (self.in_a_row + 1) * spikes, self.in_a_row)
         lasting = self.in_a_row >= MAX_CONSECUTIVE_SPIKES
         self.counts.masked_fill_(lasting, 0)

@@ -257,9 +257,9 @@ def allowed_changes(earlier: PretrainConfig, config: PretrainConfig) -> list[str
     changed = differences(earlier, config, SETTINGS_OUTSIDE_IDENTITY)
     if refused := [name for name in changed if name not in allowed]:
         fixed = any(why_fixed(name, config) for name in changed)
-        way = "" if fixed else f", or resume it with the change by --resume.allow {' '.join(refused)}"
+        advice = "" if fixed else f", or resume it with the change by --resume.allow {' '.join(refused)}"
         raise ElektronError(
-            f"{config.out} holds another run ({described(refused, earlier, config)}): choose another --out{way}"
+            f"{config.out} holds another run ({described(refused, earlier, config)}): choose another --out{advice}"
         )
     return changed
 

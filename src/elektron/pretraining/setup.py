@@ -59,16 +59,17 @@ def with_released_sizes(config: PretrainConfig) -> PretrainConfig:
         if family.name not in SHALLOWER_GENERATOR:
             sizes["generator_width"] = generator.hidden_size / sizes["hidden_size"]
     for field in dataclasses.fields(config.network):
-        value, own = getattr(config.network, field.name), sizes.get(field.name)
-        if value is None or own is None:
+        value, released_size = getattr(config.network, field.name), sizes.get(field.name)
+        if value is None or released_size is None:
             continue
-        if field.name == "max_position_embeddings" and value > own:
+        if field.name == "max_position_embeddings" and value > released_size:
             sizes[field.name] = value  # positions can be added
-        elif value != own:
+        elif value != released_size:
             option = f"--network.{field.name.replace('_', '-')}"
-            raise ElektronError(f"{option} {value:g} cannot apply: {config.init_from} has {own:g}: leave it out")
-    taken_over: dict[str, Any] = {"family": family.name, "network": dataclasses.replace(config.network, **sizes)}
-    return dataclasses.replace(config, **taken_over)
+            source = config.init_from
+            raise ElektronError(f"{option} {value:g} cannot apply: {source} has {released_size:g}: leave it out")
+    changes: dict[str, Any] = {"family": family.name, "network": dataclasses.replace(config.network, **sizes)}
+    return dataclasses.replace(config, **changes)
 
 
 def generator_source(config: PretrainConfig) -> tuple[str | None, str | None]:
@@ -157,12 +158,12 @@ def prepare_run(
 def refuse_longer_rows(config: PretrainConfig, length: int, positions: int) -> None:
     """Raise ElektronError for rows that are longer than the networks' positions."""
     if length > positions:
-        way = "raise --network.max-position-embeddings or "
+        advice = "raise --network.max-position-embeddings or "
         if released := released_networks(config):
-            way = f"those of {' and '.join(released)} stay as they are: "
+            advice = f"those of {' and '.join(released)} stay as they are: "
         raise ElektronError(
             f"rows of {length} tokens are longer than the {positions} positions of the "
-            f"networks: {way}prepare shorter rows with --seq-len {positions}"
+            f"networks: {advice}prepare shorter rows with --seq-len {positions}"
         )
 
 
@@ -186,13 +187,13 @@ def pair_for(config: PretrainConfig, manifest: Manifest, tokenizer: PreTrainedTo
             )
     objective, ready_generator = OBJECTIVES[config.objective], config.plan_options.generator
     sizes, generator_sizes = configured_sizes(config.network)
-    rest = (manifest.vocab_size, manifest.special_ids, config.sharing or "embeddings")
+    arguments = (manifest.vocab_size, manifest.special_ids, config.sharing or "embeddings")
     if config.init_from is not None:
         pair = continued_pair(config, manifest, tokenizer)
     elif ready_generator is not None:
-        pair = pair_with_generator(FAMILIES[config.family], sizes, generator_of_run(ready_generator), *rest)
+        pair = pair_with_generator(FAMILIES[config.family], sizes, generator_of_run(ready_generator), *arguments)
     else:
-        pair = build_pair(FAMILIES[config.family], sizes, generator_sizes if objective.generates else None, *rest)
+        pair = build_pair(FAMILIES[config.family], sizes, generator_sizes if objective.generates else None, *arguments)
     if objective.predicts_tokens or config.plan_options.similarity:
         if pair.masked_lm is None:
             pair.new_parts.append("lm")
@@ -261,10 +262,10 @@ def check_same_tokenizer(
     """Raise ElektronError if a released network has another tokenizer than the blocks, or too few embeddings."""
     released = load_tokenizer(name)
     if fingerprint(released) != fingerprint(tokenizer):
-        other = ", or add --replace-tokenizer true" if config.init_from is not None else ""
+        alternative = ", or add --replace-tokenizer true" if config.init_from is not None else ""
         raise ElektronError(
             f"the blocks were made with another tokenizer than {name}: "
-            f"run `elektron prepare … --tokenizer {name}`{other}"
+            f"run `elektron prepare … --tokenizer {name}`{alternative}"
         )
     entries: int = load_configuration(name).vocab_size
     if entries < vocab_size:

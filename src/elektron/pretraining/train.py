@@ -263,8 +263,8 @@ class Trainer:
         self.metrics_logger.resume(self.progress.step)
         log.info("resuming from step %d", self.progress.step)
         if previous_device not in ("", device):
-            other = "the checkpoint was written by %s, this is %s: the results will not be bit-identical"
-            log.warning(other, previous_device, device)
+            message = "the checkpoint was written by %s, this is %s: the results will not be bit-identical"
+            log.warning(message, previous_device, device)
         if self.progress.schedule_from and self.run_length.fraction_done(self.progress) < 1:
             log.info("the run had ended and is longer now: its schedule restarts here")
 

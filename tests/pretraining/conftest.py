@@ -14,6 +14,7 @@ from elektron.pretraining.config import (
     CheckpointConfig,
     EvaluationConfig,
     NetworkConfig,
+    OptimizerConfig,
     PretrainConfig,
 )
 from elektron.pretraining.train import Trainer
@@ -27,6 +28,7 @@ TINY = {
     "generator_width": 0.5,
     "max_position_embeddings": 64,
 }
+ADAMW = {"name": "adamw", "learning_rate": 1e-3, "warmup": 0}
 VOLATILE = {"seconds", "tokens_per_second", "flops_per_second", "mfu", "data_wait_share"}
 
 
@@ -42,6 +44,19 @@ def tiny_config(data: Path, out: Path, **changes: Any) -> PretrainConfig:
         "checkpoint": CheckpointConfig(every=6, keep=2),
     } | changes
     return PretrainConfig(data=data, out=out, **settings)
+
+
+def seven_rows_config(data: Path, out: Path, **changes: Any) -> PretrainConfig:
+    """20 steps of 7 rows, which neither 2 nor 4 processes divide evenly, in micro-batches of 2."""
+    settings = {
+        "steps": 20,
+        "batch_size": 7,
+        "micro_batch_size": 2,
+        "optimizer": OptimizerConfig(**ADAMW),
+        "evaluation": EvaluationConfig(every=10, rows=16),
+        "checkpoint": CheckpointConfig(every=5, keep=9),
+    }
+    return tiny_config(data, out, **(settings | changes))
 
 
 def weights(out: Path) -> dict[str, Tensor]:

@@ -19,9 +19,7 @@ from elektron.estimate.estimate import Estimator
 from elektron.models.families import FAMILIES
 from elektron.pretraining.compatibility import SHALLOWER_GENERATOR
 from elektron.pretraining.config import (
-    CheckpointConfig,
     CurriculumConfig,
-    EvaluationConfig,
     NetworkConfig,
     OptimizerConfig,
     PlanOptions,
@@ -29,7 +27,7 @@ from elektron.pretraining.config import (
     resolve,
 )
 from tests.estimate.conftest import estimate_of
-from tests.pretraining.conftest import TINY, metrics, tiny_config
+from tests.pretraining.conftest import ADAMW, TINY, metrics, seven_rows_config
 from tests.pretraining.jobs import (
     Job,
     do_all,
@@ -45,22 +43,13 @@ from tests.pretraining.test_variants import SHALLOW
 log = logging.getLogger(__name__)
 
 STEPS = 20
-ADAMW = {"name": "adamw", "learning_rate": 1e-3, "warmup": 0}
 WAYS = [(2, "ddp"), (2, "fsdp"), (4, "ddp"), (4, "fsdp")]
 LARGE = TINY | {"generator_width": 1.0, "num_hidden_layers": 2}
 
 
 def seven_rows(blocks: Path, **changes: Any) -> PretrainConfig:
-    """20 steps of 7 rows, which neither 2 nor 4 processes divide evenly, in micro-batches of 2."""
-    settings = {
-        "steps": STEPS,
-        "batch_size": 7,
-        "micro_batch_size": 2,
-        "optimizer": OptimizerConfig(**ADAMW),
-        "evaluation": EvaluationConfig(every=10, rows=16),
-        "checkpoint": CheckpointConfig(every=5, keep=9),
-    }
-    return tiny_config(blocks, Path("run"), **(settings | changes))
+    """The configuration of a job, which sets the folder of the run."""
+    return seven_rows_config(blocks, Path("run"), **changes)
 
 
 def same_rows(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> bool:

@@ -94,7 +94,7 @@ def choose_words(
     uniforms: NDArray[np.float64],
     num_masked: NDArray[np.int64],
 ) -> NDArray[np.bool_]:
-    """Choose whole words that fill at most `num_masked` `(batch,)` positions of each row; returns a mask `(batch, length)`.
+    """A mask `(batch, length)` of whole words that fill at most `num_masked` `(batch,)` positions of each row.
 
     Words are taken in random order; those that no longer fit are skipped. If every word of a row is too long, a part
     of one is chosen.

@@ -108,18 +108,16 @@ def evaluate(
             if output.logits is not None:
                 logits[source].append(output.logits[output.loss_mask].double().cpu().numpy())
                 replaced[source].append(output.replaced[output.loss_mask].cpu().numpy())
-    metrics: dict[str, float | None] = {}
-    for name, (output_name, divisor) in MEANS.items():
-        for source in sorted(sums) or [""]:
-            has_value = output_name in sums[source]
-            mean = sums[source][output_name] / max(1.0, counts[source][divisor])
-            if source and has_value and name in OF_SOURCES:
-                metrics[f"{name}/{source}"] = mean
-            elif not source and name != "similarity_loss":  # a metric of training only
-                metrics[name] = mean if has_value else None
-    metrics |= dict.fromkeys(DETECTION)
-    for source in sorted(logits):
-        of_source = detection(np.concatenate(logits[source]), np.concatenate(replaced[source]))
+    metrics: dict[str, float | None] = dict.fromkeys((*MEANS, *DETECTION))
+    del metrics["similarity_loss"]  # a metric of training only
+    for source in sorted(sums):
+        of_source: dict[str, float | None] = {
+            name: sums[source][output_name] / max(1.0, counts[source][divisor])
+            for name, (output_name, divisor) in MEANS.items()
+            if output_name in sums[source]
+        }
+        if source in logits:
+            of_source |= detection(np.concatenate(logits[source]), np.concatenate(replaced[source]))
         if source:
             of_source = {f"{name}/{source}": of_source[name] for name in OF_SOURCES if name in of_source}
         metrics |= of_source

@@ -127,7 +127,15 @@ class PairOptimizer:
         for optimizer in self.optimizers:
             optimizer.state.clear()
         if not self.bias_correction:
-            leave_out_bias_correction(self.optimizers[0])
+            # AdamW's step counter starts where its bias correction is 1.
+            adamw = self.optimizers[0]
+            for parameter in (p for group in adamw.param_groups for p in group["params"]):
+                device = parameter.device if parameter.device.type == "cuda" else "cpu"
+                adamw.state[parameter] = {
+                    "step": torch.tensor(STEP_WITHOUT_CORRECTION, device=device),
+                    "exp_avg": torch.zeros_like(parameter),
+                    "exp_avg_sq": torch.zeros_like(parameter),
+                }
 
     def state_tensors(self) -> dict[str, Tensor]:
         """The optimizers' state, as `optimizer|parameter|key`."""
@@ -188,15 +196,3 @@ def encoder_matrices(pair: Pair) -> dict[nn.Parameter, int]:
         for parameter in module.parameters(recurse=False)
         if parameter.ndim == 2
     }
-
-
-def leave_out_bias_correction(optimizer: torch.optim.Optimizer) -> None:
-    """Start AdamW's step counter where its bias correction is 1."""
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            device = parameter.device if parameter.device.type == "cuda" else "cpu"
-            optimizer.state[parameter] = {
-                "step": torch.tensor(STEP_WITHOUT_CORRECTION, device=device),
-                "exp_avg": torch.zeros_like(parameter),
-                "exp_avg_sq": torch.zeros_like(parameter),
-            }

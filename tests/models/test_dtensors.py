@@ -8,12 +8,7 @@ import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
-from elektron.models.dtensors import (
-    copy_to_cpu,
-    distribute_like,
-    full_tensor,
-    local_tensor,
-)
+from elektron.models.dtensors import copy_to_cpu, distribute_like, full_tensor, local_tensor
 
 
 @pytest.fixture

@@ -116,9 +116,7 @@ def killed_before(step: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @contextmanager
 def steps_inside(
-    context: Callable[[], AbstractContextManager[Any]],
-    monkeypatch: pytest.MonkeyPatch,
-    first: int = 0,
+    context: Callable[[], AbstractContextManager[Any]], monkeypatch: pytest.MonkeyPatch, first: int = 0
 ) -> Iterator[list[int]]:
     """Take each step from `first` on inside a `context`, and yield the list of these steps."""
     take_step = Trainer.train_step

@@ -78,11 +78,7 @@ def do_all(jobs: Sequence[Job], folder: Path) -> None:
     listed = folder / "jobs.json"
     listed.write_text(json.dumps([asdict(each) for each in jobs]), encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-m", __name__, str(listed)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=1500,
+        [sys.executable, "-m", __name__, str(listed)], capture_output=True, text=True, check=False, timeout=1500
     )
     assert done.returncode == 0, done.stderr[-5000:]
 

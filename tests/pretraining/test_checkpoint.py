@@ -16,15 +16,7 @@ from torch import Tensor
 from elektron.errors import ElektronError
 from elektron.io.files import PARTIAL
 from elektron.pretraining import checkpoint
-from elektron.pretraining.checkpoint import (
-    COUNTERS,
-    FOLDER,
-    MANIFEST,
-    OPTIMIZER,
-    WEIGHTS,
-    Progress,
-    write_manifest,
-)
+from elektron.pretraining.checkpoint import COUNTERS, FOLDER, MANIFEST, OPTIMIZER, WEIGHTS, Progress, write_manifest
 from elektron.pretraining.config import CheckpointConfig, OptimizerConfig, ResumeConfig
 from elektron.pretraining.pretrain import pretrain
 from elektron.pretraining.train import Trainer
@@ -138,9 +130,7 @@ def test_failure_while_replacing_checkpoint_keeps_old_one(tmp_path: Path, monkey
     assert checkpoint.read_progress(there).schedule_from == 0.0
 
 
-def test_saving_same_step_again_rotates_old_checkpoints(
-    tmp_path: Path,
-) -> None:
+def test_saving_same_step_again_rotates_old_checkpoints(tmp_path: Path) -> None:
     write(tmp_path, 6)
     write(tmp_path, 12)
     write(tmp_path, 12, CheckpointConfig(every=6, keep=1))

@@ -21,13 +21,7 @@ from elektron.errors import ElektronError
 from elektron.pretraining import pretrain as entry
 from elektron.pretraining.batches import BatchMaker
 from elektron.pretraining.config import CurriculumConfig, PretrainConfig, resolve
-from elektron.pretraining.distributed import (
-    World,
-    check_world_size,
-    gradient_buckets,
-    set_local_device,
-    unique_store,
-)
+from elektron.pretraining.distributed import World, check_world_size, gradient_buckets, set_local_device, unique_store
 from elektron.pretraining.pretrain import locked_folder, pretrain
 from tests.pretraining.conftest import metrics, same_weights, seven_rows_config, tiny_config
 

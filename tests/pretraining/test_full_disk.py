@@ -29,9 +29,7 @@ def small_disk(folder: Path, size: int) -> Iterator[Path]:
     folder.mkdir()
     mount = shutil.which("mount")
     done = mount and subprocess.run(
-        [mount, "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)],
-        capture_output=True,
-        check=False,
+        [mount, "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True, check=False
     )
     if not done or done.returncode:
         pytest.skip("a file system in memory needs root")

@@ -20,10 +20,7 @@ def test_second_run_in_locked_folder_raises_and_changes_nothing(blocks, tmp_path
         pretrain(config)
     (partial := config.out / "checkpoints/.step-00000009.partial-x").mkdir()
     before = (config.out / "metrics.jsonl").read_bytes()
-    with (
-        folder_lock(config.out, config.out),
-        pytest.raises(ElektronError, match="another process is writing"),
-    ):
+    with folder_lock(config.out, config.out), pytest.raises(ElektronError, match="another process is writing"):
         pretrain(config)
     assert partial.exists()
     assert (config.out / "metrics.jsonl").read_bytes() == before

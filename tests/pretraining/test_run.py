@@ -92,10 +92,7 @@ def test_non_finite_numbers_are_written_as_null(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.write_json("summary.json", {"loss": math.inf, "more": {"of": [math.nan, 1.5]}})
     text = (tmp_path / "summary.json").read_text()
-    assert json.loads(text, parse_constant=pytest.fail) == {
-        "loss": None,
-        "more": {"of": [None, 1.5]},
-    }
+    assert json.loads(text, parse_constant=pytest.fail) == {"loss": None, "more": {"of": [None, 1.5]}}
 
 
 def allowing(*names: str) -> ResumeConfig:
@@ -121,19 +118,10 @@ def test_allowed_settings_can_change_on_resume(blocks, tmp_path, monkeypatch):
     out = tmp_path / "run"
     with killed_before(9, monkeypatch):
         pretrain(tiny_config(blocks, out))
-    changed = {
-        "optimizer": OptimizerConfig(learning_rate=1e-4),
-        "masking": MaskingConfig(keep_probability=0.1),
-    }
-    with pytest.raises(
-        ElektronError,
-        match=r"--resume.allow masking.keep_probability optimizer.learning_rate",
-    ):
+    changed = {"optimizer": OptimizerConfig(learning_rate=1e-4), "masking": MaskingConfig(keep_probability=0.1)}
+    with pytest.raises(ElektronError, match=r"--resume.allow masking.keep_probability optimizer.learning_rate"):
         pretrain(tiny_config(blocks, out, **changed))
-    with pytest.raises(
-        ElektronError,
-        match=r"another run \(optimizer.learning_rate .*allow optimizer.learning_rate",
-    ):
+    with pytest.raises(ElektronError, match=r"another run \(optimizer.learning_rate .*allow optimizer.learning_rate"):
         pretrain(tiny_config(blocks, out, **changed, resume=allowing("masking.keep_probability")))
     allow = allowing("optimizer.learning_rate", "masking.keep_probability")
     assert pretrain(tiny_config(blocks, out, **changed, resume=allow))["steps"] == 12
@@ -147,10 +135,7 @@ def test_allowed_settings_can_change_on_resume(blocks, tmp_path, monkeypatch):
         ("optimizer.name", "cannot change during a run"),
         ("objective", "cannot change during a run"),
         ("batch_size", r"during a run \(it determines which rows the finished steps have used\)"),
-        (
-            "curriculum.first_batch_size",
-            r"\(it determines which rows the finished steps have used\)",
-        ),
+        ("curriculum.first_batch_size", r"\(it determines which rows the finished steps have used\)"),
         ("steps,batch", "steps,batch: no such setting: separate names by blanks"),
         ("optimizer.learning_ratee", "no such setting: did you mean optimizer.learning_rate?"),
     ],
@@ -264,10 +249,7 @@ def test_finished_run_rejects_changes_and_is_unchanged(changes, named, finished,
 def test_more_tokens_without_more_steps_do_not_extend_run(blocks, tmp_path):
     out = tmp_path / "run"
     pretrain(tiny_config(blocks, out, steps=None, tokens=1000))  # 4 steps of 8 × 32
-    slow = {
-        "optimizer": OptimizerConfig(learning_rate=1e-5),
-        "resume": allowing("optimizer.learning_rate", "tokens"),
-    }
+    slow = {"optimizer": OptimizerConfig(learning_rate=1e-5), "resume": allowing("optimizer.learning_rate", "tokens")}
     with pytest.raises(ElektronError, match="make the run longer"):
         pretrain(tiny_config(blocks, out, steps=None, tokens=1001, **slow))
     assert pretrain(tiny_config(blocks, out, steps=None, tokens=1100, **slow))["steps"] == 5

@@ -332,14 +332,8 @@ def test_run_resumes_with_moved_blocks_and_other_log_interval(run, blocks, tmp_p
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (
-            {"network": NetworkConfig(**(TINY | {"num_attention_heads": 3}))},
-            "heads divide the width",
-        ),
-        (
-            {"network": NetworkConfig(**(TINY | {"max_position_embeddings": 16}))},
-            "--network.max-position-embeddings",
-        ),
+        ({"network": NetworkConfig(**(TINY | {"num_attention_heads": 3}))}, "heads divide the width"),
+        ({"network": NetworkConfig(**(TINY | {"max_position_embeddings": 16}))}, "--network.max-position-embeddings"),
         ({"data": None}, "--data is missing"),
     ],
 )
@@ -552,31 +546,19 @@ def test_skipped_steps_are_counted_once(blocks, tmp_path, monkeypatch, caplog):
     assert [each["alarm"] for each in read_run(out).metrics.alarm] == ["not-finite"]
 
 
-LONG = {
-    "log_every": 20,
-    "evaluation": EvaluationConfig(every=300, rows=16),
-    "checkpoint": CheckpointConfig(every=15),
-}
+LONG = {"log_every": 20, "evaluation": EvaluationConfig(every=300, rows=16), "checkpoint": CheckpointConfig(every=15)}
 
 
 @pytest.mark.usefixtures("short_window")
 @pytest.mark.parametrize(
-    ("curriculum", "spikes"),
-    [(CurriculumConfig(), 5), (CurriculumConfig(first_length=16), 0)],
-    ids=str,
+    ("curriculum", "spikes"), [(CurriculumConfig(), 5), (CurriculumConfig(first_length=16), 0)], ids=str
 )
 def test_lasting_change_of_loss_does_not_stop_run(curriculum, spikes, blocks, tmp_path, monkeypatch):
     """Losses change at step 30: this is no spike where rows get longer at this step, and 5 spikes otherwise."""
     shaken(monkeypatch, range(30, 60))
     skips = OptimizerConfig(skip_spikes=True)
     config = tiny_config(
-        blocks,
-        tmp_path / "run",
-        steps=60,
-        batch_size=4,
-        curriculum=curriculum,
-        optimizer=skips,
-        **LONG,
+        blocks, tmp_path / "run", steps=60, batch_size=4, curriculum=curriculum, optimizer=skips, **LONG
     )
     assert pretrain(config)["steps"] == 60
     lines = metrics(tmp_path / "run", "train")

@@ -119,8 +119,7 @@ def with_precision_of_run(accelerator: Accelerator, config: PretrainConfig, worl
 def locked_folder(config: PretrainConfig, store: BlockStore) -> Iterator[RunFolder]:
     """The run's folder, created if it is new, and locked against other processes inside the block."""
     folder = RunFolder(config.out)
-    earlier, changed = folder.compare(config, store)
-    if earlier is not None and folder.finished and not changed:
+    if folder.compare(config, store) == "" and folder.finished:
         log.info("%s is finished: its models are in discriminator/ and generator/", folder.path)
         yield folder  # nothing will be written
         return

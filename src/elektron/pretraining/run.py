@@ -55,10 +55,10 @@ class RunFolder:
             ElektronError: the folder contains something else, or cannot be written.
         """
         folder = cls(config.out, writes)
-        earlier, changed = folder.compare(config, store)
-        if earlier is None or (changed and writes):
+        changed = folder.compare(config, store)
+        if changed is None or (changed and writes):
             try:
-                if earlier is None:
+                if changed is None:
                     make_folder(folder.path)
                     folder.write_json(IDENTITY, {"run": identity_of(config, store)})
                 else:
@@ -72,14 +72,14 @@ class RunFolder:
                 raise ElektronError(f"{what}: choose another --out") from error
         return folder
 
-    def compare(self, config: PretrainConfig, store: BlockStore) -> tuple[PretrainConfig | None, str]:
-        """The settings of the run in the folder (None if it is new), and a text on how they differ; writes nothing.
+    def compare(self, config: PretrainConfig, store: BlockStore) -> str | None:
+        """How the settings of the run in the folder differ, "" if they do not; None if it is new. Writes nothing.
 
         Raises:
             ElektronError: the folder contains another run or something else.
         """
         if self.is_new():
-            return None, ""
+            return None
         if not (self.path / CONFIG).is_file():
             raise ElektronError(f"{self.path} exists and is no run's folder: choose another --out")
         earlier = load_settings(self.path)
@@ -91,7 +91,7 @@ class RunFolder:
                 f"{self.path} is finished, so that changing {' and '.join(changed)} has no effect: "
                 "make the run longer, or choose another --out"
             )
-        return earlier, described(changed, earlier, config)
+        return described(changed, earlier, config)
 
     def has_other_blocks(self, config: PretrainConfig, store: BlockStore) -> bool:
         """Whether the run was started with other blocks, and may resume with these.

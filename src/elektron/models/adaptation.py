@@ -63,12 +63,12 @@ class VocabularyChange:
         encoded = old(texts, add_special_tokens=False)["input_ids"] if texts else []
         for (token_id, text), ids in zip(split.items(), encoded, strict=True):
             # Without unknown tokens, and without prefixes that have no text.
-            known = [i for i in ids if old_texts.get(i, "").removeprefix(CONTINUATION)]
-            if known and text.startswith(CONTINUATION):
+            pieces[token_id] = [i for i in ids if old_texts.get(i, "").removeprefix(CONTINUATION)]
+            if pieces[token_id] and text.startswith(CONTINUATION):
                 # The text was encoded as the start of a word: take the token that continues one, if there is one.
-                inside = CONTINUATION + old_texts[known[0]].removeprefix(CONTINUATION)
-                known[0] = old_ids.get(inside, known[0])
-            pieces[token_id] = known
+                first = pieces[token_id][0]
+                continued = CONTINUATION + old_texts[first].removeprefix(CONTINUATION)
+                pieces[token_id][0] = old_ids.get(continued, first)
         empty = sum(not ids for ids in pieces)
         log.info(
             f"vocabulary of {len(pieces):,} tokens: {kept:,} keep their embedding, {len(pieces) - kept - empty:,} "

@@ -65,8 +65,9 @@ def with_released_sizes(config: PretrainConfig) -> PretrainConfig:
             sizes[field.name] = value  # positions can be added
         elif value != released_size:
             option = f"--network.{field.name.replace('_', '-')}"
-            source = config.init_from
-            raise ElektronError(f"{option} {value:g} cannot apply: {source} has {released_size:g}: leave it out")
+            raise ElektronError(
+                f"{option} {value:g} cannot apply: {config.init_from} has {released_size:g}: leave it out"
+            )
     changes: dict[str, Any] = {"family": family.name, "network": dataclasses.replace(config.network, **sizes)}
     return dataclasses.replace(config, **changes)
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
-from elektron.models.dtensors import distribute_like, full_tensor, gather_shards, is_dtensor, local_tensor
+from elektron.models.dtensors import distribute_like, full_tensor, gather_shards, local_tensor
 
 # Coefficients of a quintic Newton-Schulz iteration with a steep slope at zero (Jordan et al. 2024).
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -46,8 +47,8 @@ class Muon(torch.optim.Optimizer):
         constant_norm: bool = False,
         dtype: torch.dtype = torch.bfloat16,
     ) -> None:
-        fixed = {"weight_decay": weight_decay, "constant_norm": constant_norm, "parts": 1}
-        super().__init__(params, {"lr": lr, "momentum": momentum, **fixed})
+        defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
+        super().__init__(params, defaults | {"constant_norm": constant_norm, "parts": 1})
         self.dtype = dtype
         self.grad_scale: Tensor | None = None
         """`()`: the scalar by which gradients are divided."""
@@ -62,7 +63,7 @@ class Muon(torch.optim.Optimizer):
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     # A sharded matrix is gathered for its update; one at a time, to bound the memory.
-                    buckets[id(parameter) if is_dtensor(parameter) else parameter.shape].append(parameter)
+                    buckets[id(parameter) if isinstance(parameter, DTensor) else parameter.shape].append(parameter)
             for parameters in buckets.values():
                 self._update(parameters, group)
 
@@ -72,14 +73,14 @@ class Muon(torch.optim.Optimizer):
                 self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         buffers = [local_tensor(self.state[p]["momentum_buffer"]) for p in parameters]
         gradients = torch.stack([local_tensor(p.grad) for p in parameters if p.grad is not None])
-        keep = torch.ones((), dtype=torch.bool, device=gradients.device)
+        finite = torch.ones((), dtype=torch.bool, device=gradients.device)
         if self.found_inf is not None:
-            keep = self.found_inf == 0
+            finite = self.found_inf == 0
         if self.grad_scale is not None:
             gradients /= self.grad_scale
         before = torch.stack(buffers)
         momentum = before.lerp(gradients, 1 - group["momentum"])
-        torch._foreach_copy_(buffers, list(torch.where(keep, momentum, before).unbind(0)))
+        torch._foreach_copy_(buffers, list(torch.where(finite, momentum, before).unbind(0)))
         directions = gradients.lerp_(momentum, group["momentum"])
 
         weights = torch.stack([full_tensor(p) for p in parameters])
@@ -92,7 +93,7 @@ class Muon(torch.optim.Optimizer):
         updated.sub_(updates, alpha=lr * max(1.0, rows / columns) ** 0.5)
         if group["constant_norm"]:
             updated *= rows**0.5 / torch.linalg.matrix_norm(updated, keepdim=True).clamp(min=EPS)
-        updated = torch.where(keep, updated, stacked).view_as(weights)
+        updated = torch.where(finite, updated, stacked).view_as(weights)
         torch._foreach_copy_(
             [local_tensor(p) for p in parameters],
             [local_tensor(distribute_like(new, p)) for new, p in zip(updated.unbind(0), parameters, strict=True)],

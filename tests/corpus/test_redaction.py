@@ -24,7 +24,7 @@ from elektron.corpus.prepare import prepare
 from elektron.corpus.redaction import NOT_FOUND, PLACEHOLDERS, Redactor, expand_kinds, hidden
 from elektron.corpus.tokenizer import add_placeholders, load_tokenizer, train_tokenizer
 from elektron.errors import ElektronError
-from elektron.pretraining.masking import draws_in_row, mask_rows
+from elektron.pretraining.masking import mask_rows
 
 LABELLED = [
     json.loads(line) for line in Path(__file__).with_name("redaction.jsonl").read_text(encoding="utf-8").splitlines()
@@ -287,7 +287,7 @@ def test_placeholders_are_single_tokens_and_never_masked(kind: str, private_corp
     assert [(rows == number).sum() for number in ids] == [400, 400]
     assert manifest.redacted == {"email": 400, "ip": 400}
     assert "@" not in tokenizer.decode(rows.ravel())
-    uniforms = np.random.default_rng(0).random((len(rows), draws_in_row(16, 8)))
+    uniforms = np.random.default_rng(0).random((len(rows), 16 + 8))
     masks = mask_rows(rows, uniforms, manifest.special_ids, manifest.all_special_ids, 0.5, 0.15)
     chosen = np.take_along_axis(rows, masks.positions, axis=1)[masks.weights > 0]
     assert len(chosen) > 100

@@ -40,20 +40,12 @@ def smaller(family: str, sizes: Sizes) -> Sizes:
 
 
 def make_pair(
-    family: str,
-    sizes: Sizes = SIZES,
-    generator_sizes: Sizes | None = None,
-    sharing: Sharing = "embeddings",
+    family: str, sizes: Sizes = SIZES, generator_sizes: Sizes | None = None, sharing: Sharing = "embeddings"
 ) -> Pair:
     torch.manual_seed(3)
     sizes = fitting(family, sizes)
     pair = build_pair(
-        FAMILIES[family],
-        sizes,
-        generator_sizes or smaller(family, sizes),
-        VOCABULARY,
-        SPECIAL_IDS,
-        sharing,
+        FAMILIES[family], sizes, generator_sizes or smaller(family, sizes), VOCABULARY, SPECIAL_IDS, sharing
     )
     # Most families initialize output projections with std 0.02; larger ones let every layer affect the outputs.
     for name, parameter in pair.named_parameters():

@@ -7,13 +7,7 @@ import logging
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
-from transformers import (
-    BertConfig,
-    BertForMaskedLM,
-    PreTrainedTokenizerFast,
-    RobertaConfig,
-    RobertaForMaskedLM,
-)
+from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast, RobertaConfig, RobertaForMaskedLM
 
 from elektron.errors import ElektronError
 from elektron.models.adaptation import VocabularyChange, adapted
@@ -64,9 +58,7 @@ def starts(
 OLD = wordpiece("token", "##ization", "##s", "the", "s", "play", "##ing", "ing", ",")
 
 
-def test_shared_tokens_keep_embedding_and_new_ones_start_from_pieces(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_shared_tokens_keep_embedding_and_new_ones_start_from_pieces(caplog: pytest.LogCaptureFixture) -> None:
     new = wordpiece("the", "tokenization", "tokens", "##ings", "λ", "Play", ",")
     with caplog.at_level(logging.INFO, "elektron"):
         found = starts(VocabularyChange.between(OLD, new), OLD, new)
@@ -110,11 +102,7 @@ def test_new_embeddings_and_biases_are_means_of_pieces() -> None:
     new = wordpiece("the", "tokens", "λ")
     change = VocabularyChange.between(OLD, new)
     config = BertConfig(
-        vocab_size=len(OLD),
-        hidden_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=8,
+        vocab_size=len(OLD), hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8
     )
     before = BertForMaskedLM(config)
     torch.nn.init.normal_(before.cls.predictions.bias)

@@ -6,15 +6,9 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.tensor import Shard, distribute_tensor
+from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
-from elektron.models.dtensors import (
-    copy_to_cpu,
-    distribute_like,
-    full_tensor,
-    is_dtensor,
-    local_tensor,
-)
+from elektron.models.dtensors import copy_to_cpu, distribute_like, full_tensor, local_tensor
 
 
 @pytest.fixture
@@ -27,21 +21,21 @@ def mesh() -> Iterator[DeviceMesh]:
 
 def test_plain_tensor_is_its_own_shard_and_full_tensor():
     tensor = torch.arange(6.0)
-    assert not is_dtensor(tensor)
+    assert not isinstance(tensor, DTensor)
     assert full_tensor(tensor) is tensor
     assert local_tensor(tensor) is tensor
-    assert not is_dtensor(distribute_like(torch.ones(6), tensor))
+    assert not isinstance(distribute_like(torch.ones(6), tensor), DTensor)
 
 
 def test_dtensor_is_gathered_and_distributed_again(mesh):
     tensor = torch.arange(6.0)
     part = distribute_tensor(tensor, mesh, [Shard(0)])
-    assert is_dtensor(part)
+    assert isinstance(part, DTensor)
     assert torch.equal(full_tensor(part), tensor)
     local_tensor(part)[0] = 7
     assert full_tensor(part)[0] == 7, "a part is the same memory"
     again = distribute_like(tensor, part)
-    assert is_dtensor(again)
+    assert isinstance(again, DTensor)
     assert again.placements == part.placements
     assert torch.equal(full_tensor(again), tensor)
 
@@ -54,5 +48,5 @@ def test_copy_to_cpu_returns_full_tensors_only_if_kept(mesh):
     for changed in tensors.values():
         local_tensor(changed).zero_()
     for copy in kept.values():
-        assert not is_dtensor(copy)
+        assert not isinstance(copy, DTensor)
         assert torch.equal(copy, torch.arange(6.0))

@@ -145,13 +145,7 @@ def test_loss_is_over_labelled_positions_only(class_name):
         expected = -(out.start_logits[0].log_softmax(-1)[1] + out.end_logits[0].log_softmax(-1)[2]) / 2
     elif class_name == "ElektronForPreTraining":
         probability = out.logits.sigmoid()
-        p = [
-            probability[0, 1],
-            probability[0, 2],
-            probability[0, 3],
-            probability[1, 1],
-            probability[1, 2],
-        ]
+        p = [probability[0, 1], probability[0, 2], probability[0, 3], probability[1, 1], probability[1, 2]]
         chances = [1 - p[0], p[1], 1 - p[2], p[3], 1 - p[4]]
         expected = -torch.stack(chances).log().mean()
     else:
@@ -163,8 +157,7 @@ def test_loss_is_over_labelled_positions_only(class_name):
 
 
 @pytest.mark.parametrize(
-    ("num_labels", "labels"),
-    [(1, torch.tensor([0.5, -1.0])), (3, torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]]))],
+    ("num_labels", "labels"), [(1, torch.tensor([0.5, -1.0])), (3, torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]]))]
 )
 def test_classification_loss_of_regression_and_multilabel(num_labels, labels):
     torch.manual_seed(1)

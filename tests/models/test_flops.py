@@ -82,11 +82,7 @@ def test_step_flops_match_torch_counter_for_objectives(name):
 
 @pytest.mark.parametrize(
     "roles",
-    [
-        UpdateRoles(generator=False),
-        UpdateRoles(discriminator=False),
-        UpdateRoles(generator=False, similarity=True),
-    ],
+    [UpdateRoles(generator=False), UpdateRoles(discriminator=False), UpdateRoles(generator=False, similarity=True)],
 )
 def test_step_flops_match_torch_counter_for_update_roles(roles):
     pair = pair_for("rtd", sizes=sizes()).train()

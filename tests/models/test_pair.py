@@ -54,8 +54,7 @@ def test_shared_embeddings_get_gradients_from_both_networks(pair):
 
 
 @pytest.mark.parametrize(
-    ("width", "hidden", "feed_forward", "heads"),
-    [(1 / 3, 256, 1024, 4), (1 / 4, 192, 768, 3), (1.0, 768, 3072, 12)],
+    ("width", "hidden", "feed_forward", "heads"), [(1 / 3, 256, 1024, 4), (1 / 4, 192, 768, 3), (1.0, 768, 3072, 12)]
 )
 def test_generator_sizes_equal_those_of_paper(width, hidden, feed_forward, heads):
     base = replace(SIZES, hidden_size=768, intermediate_size=3072, num_attention_heads=12)
@@ -116,12 +115,7 @@ def test_saved_folders_give_the_same_logits_in_a_process_without_elektron(tmp_pa
                 "generator": pair.token_logits(pair.generator_states(ids, alone(ids))),
             }
         networks += [
-            {
-                "class": name,
-                "folder": str(tmp_path / family / folder),
-                "ids": ids.tolist(),
-                "logits": logits.tolist(),
-            }
+            {"class": name, "folder": str(tmp_path / family / folder), "ids": ids.tolist(), "logits": logits.tolist()}
             for name, (folder, logits) in zip(classes, expected.items(), strict=True)
         ]
     (tmp_path / "networks.json").write_text(json.dumps(networks))

@@ -11,12 +11,7 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    AutoModelForMaskedLM,
-    AutoModelForTokenClassification,
-)
+from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForTokenClassification
 
 from elektron.errors import ElektronError
 from elektron.models.families import FAMILIES, RELEASED_FAMILIES, sizes_of
@@ -196,13 +191,11 @@ def test_saved_pair_reloads_with_equal_states_and_logits(family: str, tmp_path: 
         torch.testing.assert_close(second, first)
         with torch.no_grad():
             torch.testing.assert_close(
-                again.token_logits(packed_states(again)[1]),
-                pair.token_logits(packed_states(pair)[1]),
+                again.token_logits(packed_states(again)[1]), pair.token_logits(packed_states(pair)[1])
             )
     with torch.no_grad():
         torch.testing.assert_close(
-            again.replaced_logits(packed_states(again)[0]),
-            pair.replaced_logits(packed_states(pair)[0]),
+            again.replaced_logits(packed_states(again)[0]), pair.replaced_logits(packed_states(pair)[0])
         )
 
 

@@ -4,12 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from transformers import (
-    AutoModel,
-    AutoModelForPreTraining,
-    AutoModelForTokenClassification,
-    ElectraForPreTraining,
-)
+from transformers import AutoModel, AutoModelForPreTraining, AutoModelForTokenClassification, ElectraForPreTraining
 
 from elektron.errors import ElektronError
 from elektron.models.families import FAMILIES

@@ -77,10 +77,7 @@ def connect(all_hosts: list[Host], switch: str) -> None:
         here = ("-n", host.namespace)
         ip("netns", "add", host.namespace)
         ip(*here, "link", "set", "lo", "up")
-        ip(
-            *(*here, "link", "add", INTERFACE, "type", "veth"),
-            *("peer", "name", host.namespace, "netns", switch),
-        )
+        ip(*(*here, "link", "add", INTERFACE, "type", "veth"), *("peer", "name", host.namespace, "netns", switch))
         ip(*here, "address", "add", f"{host.address}/24", "dev", INTERFACE)
         ip(*here, "link", "set", INTERFACE, "up")
         ip("-n", switch, "link", "set", host.namespace, "master", "bridge")

@@ -27,13 +27,12 @@ import torch
 
 from elektron.pretraining.config import CheckpointConfig, EvaluationConfig, PretrainConfig
 from elektron.pretraining.pretrain import pretrain
-from tests.pretraining.conftest import tiny_config
+from tests.pretraining.conftest import logged, tiny_config
 from tests.pretraining.forks import work_in
 
 # Every third trial is killed twice.
 SECOND_DEATH = 3
 WATCHED = {"open", "os.rename", "os.mkdir", "os.rmdir", "os.remove"}
-VOLATILE = {"seconds", "tokens_per_second", "flops_per_second", "mfu", "data_wait_share"}
 Death = Callable[[], None]
 
 
@@ -167,18 +166,6 @@ def differences(expected: Path, found: Path) -> list[str]:
     if not (found / "summary.json").is_file():
         wrong.append("summary.json")
     return wrong
-
-
-def logged(out: Path) -> list[dict[str, Any]]:
-    """Metrics without times and without lines about resuming."""
-    path = out / "metrics.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
-    found = [json.loads(line) for line in lines]
-    return [
-        {name: value for name, value in line.items() if name not in VOLATILE}
-        for line in found
-        if line["kind"] != "resumed"
-    ]
 
 
 if __name__ == "__main__":

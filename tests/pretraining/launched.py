@@ -13,12 +13,10 @@ from typing import Any
 from elektron.configuration import save_yaml
 from elektron.pretraining import checkpoint
 from elektron.pretraining.config import CheckpointConfig, EvaluationConfig, PretrainConfig
-from tests.pretraining.conftest import tiny_config
-from tests.pretraining.test_train import metrics
+from tests.pretraining.conftest import logged, same_weights, tiny_config
 
 # All events come within seconds; this limit ends runs that hang.
 AT_MOST_SECONDS = 180
-VOLATILE = {"seconds", "tokens_per_second", "flops_per_second", "mfu", "data_wait_share"}
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
 ELEKTRON = (sys.executable, "-m", "elektron")
 
@@ -105,10 +103,7 @@ def newest_step(out: Path) -> int:
     return checkpoint.read_progress(found[-1]).step if found else 0
 
 
-def logged(out: Path) -> list[dict[str, Any]]:
-    """Metrics of training and evaluation, without values that depend on time."""
-    return [
-        {name: value for name, value in line.items() if name not in VOLATILE}
-        for kind in ("train", "evaluation")
-        for line in metrics(out, kind)
-    ]
+def is_the_run(out: Path, undisturbed: Path) -> None:
+    """Check that weights and logged metrics are bitwise equal to those of the undisturbed run."""
+    assert same_weights(out, undisturbed)
+    assert logged(out) == logged(undisturbed)

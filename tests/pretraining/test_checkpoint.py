@@ -16,16 +16,7 @@ from torch import Tensor
 from elektron.errors import ElektronError
 from elektron.io.files import PARTIAL
 from elektron.pretraining import checkpoint
-from elektron.pretraining.checkpoint import (
-    COUNTERS,
-    FOLDER,
-    MANIFEST,
-    OPTIMIZER,
-    WEIGHTS,
-    Progress,
-    Snapshot,
-    write_manifest,
-)
+from elektron.pretraining.checkpoint import COUNTERS, FOLDER, MANIFEST, OPTIMIZER, WEIGHTS, Progress, write_manifest
 from elektron.pretraining.config import CheckpointConfig, OptimizerConfig, ResumeConfig
 from elektron.pretraining.pretrain import pretrain
 from elektron.pretraining.train import Trainer
@@ -48,8 +39,8 @@ def of_step(out: Path, step: int) -> Path:
 
 
 def write(out: Path, step: int, config: CheckpointConfig = KEEP_ALL, **progress: Any) -> Path:
-    snapshot = Snapshot({"w": torch.ones(2)}, {"s": torch.ones(2)}, Progress(step, **progress))
-    checkpoint.write_checkpoint(out, snapshot, config)
+    weights, state = {"w": torch.ones(2)}, {"s": torch.ones(2)}
+    checkpoint.write_checkpoint(out, weights, state, Progress(step, **progress), config)
     return of_step(out, step)
 
 
@@ -139,9 +130,7 @@ def test_failure_while_replacing_checkpoint_keeps_old_one(tmp_path: Path, monkey
     assert checkpoint.read_progress(there).schedule_from == 0.0
 
 
-def test_saving_same_step_again_rotates_old_checkpoints(
-    tmp_path: Path,
-) -> None:
+def test_saving_same_step_again_rotates_old_checkpoints(tmp_path: Path) -> None:
     write(tmp_path, 6)
     write(tmp_path, 12)
     write(tmp_path, 12, CheckpointConfig(every=6, keep=1))
@@ -342,7 +331,7 @@ def test_undeletable_old_checkpoint_does_not_fail_new_one(
 
     config = CheckpointConfig(every=6, keep=1)
     write(tmp_path, 6, config)
-    monkeypatch.setattr(checkpoint, "drop", refuse)
+    monkeypatch.setattr(shutil, "rmtree", refuse)
     assert not list(checkpoint.faults(write(tmp_path, 12, config)))
     assert "cannot be deleted" in caplog.text
 

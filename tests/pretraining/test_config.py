@@ -25,10 +25,7 @@ def changed(**settings):
         ({"minutes": 3.0}, "exactly one of steps"),
         ({"batch_size": -1}, "--batch-size must be from 1"),
         ({"micro_batch_size": 0}, "--micro-batch-size must be from 1"),
-        (
-            {"masking__mask_probability": 1.2},
-            "--masking.mask-probability must be above 0 and below 1",
-        ),
+        ({"masking__mask_probability": 1.2}, "--masking.mask-probability must be above 0 and below 1"),
         ({"masking__mask_probability": 0.0}, "--masking.mask-probability"),
         ({"masking__keep_probability": 1.0}, "--masking.keep-probability"),
         ({"network__dropout": -0.1}, "--network.dropout"),
@@ -38,10 +35,7 @@ def changed(**settings):
         ({"seed": -1}, "--seed must be from 0 to below 2147483648"),
         ({"seed": 2**63}, r"--seed must be below 2\^63, got 9223372036854775808"),
         ({"collective_timeout": 0}, "--collective-timeout must be above 0"),
-        (
-            {"collective_timeout": 10**15},
-            "--collective-timeout must be .* at most 864000",
-        ),
+        ({"collective_timeout": 10**15}, "--collective-timeout must be .* at most 864000"),
         ({"evaluation__every": 0}, "--evaluation.every"),
     ],
 )

@@ -29,11 +29,11 @@ from elektron.errors import ElektronError
 from elektron.models.families import FAMILIES, RELEASED_FAMILIES
 from elektron.models.loading import load_network
 from elektron.pretraining.batches import BatchMaker
-from elektron.pretraining.config import NetworkConfig, OptimizerConfig, PlanOptions, resolve
+from elektron.pretraining.config import NetworkConfig, OptimizerConfig, PlanOptions, PretrainConfig, resolve
 from elektron.pretraining.distributed import World
 from elektron.pretraining.objectives.base import packed_positions
 from elektron.pretraining.pretrain import pretrain
-from elektron.pretraining.setup import pair_for, split_init_from, with_released_sizes
+from elektron.pretraining.setup import continued_networks, pair_for, with_released_sizes
 from elektron.pretraining.start_and_end import start_and_end
 from elektron.terminal import output_enabled
 from tests.conftest import prepare_blocks
@@ -356,8 +356,11 @@ def test_run_from_random_weights_does_not_evaluate_start(finished: Path) -> None
     assert start_and_end(lines_of(finished), lines_of(finished)[-1]) is None
 
 
-def test_split_init_from_finds_both_networks_of_run(finished: Path, bert: Path) -> None:
+def test_continued_networks_are_both_networks_of_run(finished: Path, bert: Path) -> None:
     discriminator, generator = (str(finished / name) for name in ("discriminator", "generator"))
-    assert split_init_from(str(finished)) == (discriminator, generator)
-    assert split_init_from(f"{finished},{bert}") == (discriminator, str(bert))
-    assert split_init_from(discriminator) == (discriminator, None)
+    for init_from, networks in (
+        (str(finished), (discriminator, "released", generator)),
+        (f"{finished},{bert}", (discriminator, "released", str(bert))),
+        (discriminator, (discriminator, "small", None)),
+    ):
+        assert continued_networks(PretrainConfig(init_from=init_from)) == networks

@@ -13,8 +13,7 @@ from elektron.models.families import FAMILIES
 from elektron.pretraining.config import NetworkConfig
 from elektron.pretraining.objectives import OBJECTIVES
 from elektron.pretraining.pretrain import pretrain
-from tests.pretraining.conftest import TINY, killed_before, steps_inside, tiny_config
-from tests.pretraining.test_train import metrics
+from tests.pretraining.conftest import TINY, killed_before, metrics, steps_inside, tiny_config
 
 pytestmark = pytest.mark.cuda
 NETWORK = NetworkConfig(**(TINY | {"embedding_size": 32, "generator_width": 1.0, "dropout": 0.0}))

@@ -20,20 +20,12 @@ from elektron.corpus.blocks import BlockStore
 from elektron.errors import ElektronError
 from elektron.pretraining import pretrain as entry
 from elektron.pretraining.batches import BatchMaker
-from elektron.pretraining.config import CurriculumConfig, OptimizerConfig, PretrainConfig, resolve
-from elektron.pretraining.distributed import (
-    World,
-    check_world_size,
-    gradient_buckets,
-    set_local_device,
-    unique_store,
-)
-from elektron.pretraining.pretrain import own_folder, pretrain
-from tests.pretraining.conftest import tiny_config
-from tests.pretraining.test_train import metrics, same_weights
+from elektron.pretraining.config import CurriculumConfig, PretrainConfig, resolve
+from elektron.pretraining.distributed import World, check_world_size, gradient_buckets, set_local_device, unique_store
+from elektron.pretraining.pretrain import locked_folder, pretrain
+from tests.pretraining.conftest import metrics, same_weights, seven_rows_config, tiny_config
 
 CPU = torch.device("cpu")
-ADAMW = {"name": "adamw", "learning_rate": 1e-3, "warmup": 0}
 
 
 def torchrun(config: PretrainConfig, processes: int, *more: str) -> subprocess.CompletedProcess:
@@ -136,24 +128,13 @@ def test_gradient_buckets_have_one_dtype_and_limited_size():
 @pytest.fixture(scope="module")
 def alone(blocks, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("alone") / "run"
-    pretrain(one_or_several(blocks, out))
+    pretrain(seven_rows_config(blocks, out))
     return out
-
-
-def one_or_several(blocks: Path, out: Path, **changes) -> PretrainConfig:
-    """20 steps of 7 rows, which two processes cannot divide evenly, in micro-batches of 2."""
-    settings = {
-        "steps": 20,
-        "batch_size": 7,
-        "micro_batch_size": 2,
-        "optimizer": OptimizerConfig(**ADAMW),
-    }
-    return tiny_config(blocks, out, **(settings | changes))
 
 
 def test_two_processes_equal_one(alone, blocks, tmp_path):
     out = tmp_path / "run"
-    done = torchrun(one_or_several(blocks, out), 2)
+    done = torchrun(seven_rows_config(blocks, out), 2)
     assert done.returncode == 0, done.stderr
     ours, theirs = (load_file(folder / "discriminator/model.safetensors") for folder in (out, alone))
     for name, weight in ours.items():
@@ -170,9 +151,9 @@ def test_two_processes_equal_one(alone, blocks, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
 def test_nproc_run_equals_torchrun_run(parallel, blocks, tmp_path):
-    config = one_or_several(blocks, tmp_path / "first", nproc=2, steps=8, parallel=parallel)
+    config = seven_rows_config(blocks, tmp_path / "first", nproc=2, steps=8, parallel=parallel)
     assert pretrain(config)["processes"] == 2
-    second = one_or_several(blocks, tmp_path / "second", steps=8, parallel=parallel)
+    second = seven_rows_config(blocks, tmp_path / "second", steps=8, parallel=parallel)
     done = torchrun(second, 2)
     assert done.returncode == 0, done.stderr
     assert same_weights(tmp_path / "first", tmp_path / "second")
@@ -180,10 +161,10 @@ def test_nproc_run_equals_torchrun_run(parallel, blocks, tmp_path):
 
 def test_folder_of_another_run_raises_before_launch(alone, blocks, monkeypatch):
     monkeypatch.setattr(entry, "launch", lambda config: pytest.fail("started"))
-    other = one_or_several(blocks, alone, nproc=2, seed=2)
+    other = seven_rows_config(blocks, alone, nproc=2, seed=2)
     with pytest.raises(ElektronError, match="holds another run"):
         pretrain(other)
-    same = one_or_several(blocks, alone, nproc=2)
+    same = seven_rows_config(blocks, alone, nproc=2)
     assert pretrain(same)["steps"] == 20, "it is finished"
 
 
@@ -191,14 +172,14 @@ def test_error_of_first_process_is_reported_once(alone, blocks, tmp_path):
     """The other processes end with the first one, without errors of their own."""
     out = tmp_path / "run"
     shutil.copytree(alone, out)
-    said_once(torchrun(one_or_several(blocks, out, seed=2), 2), "holds another run")
+    said_once(torchrun(seven_rows_config(blocks, out, seed=2), 2), "holds another run")
 
 
 @pytest.mark.slow
 def test_unwritable_last_checkpoint_is_reported_once(blocks, tmp_path):
     out = tmp_path / "run"
-    config = one_or_several(blocks, out)
-    with own_folder(resolve(config), BlockStore.open(blocks)):
+    config = seven_rows_config(blocks, out)
+    with locked_folder(resolve(config), BlockStore.open(blocks)):
         (out / "checkpoints").symlink_to("nowhere")  # seems not to exist, and cannot be created
     done = torchrun(config, 2)
     said_once(done, "step-00000020 cannot be written")
@@ -207,7 +188,7 @@ def test_unwritable_last_checkpoint_is_reported_once(blocks, tmp_path):
 
 @pytest.mark.slow
 def test_invalid_batch_size_is_reported_once(blocks, tmp_path):
-    done = torchrun(one_or_several(blocks, tmp_path / "run", batch_size=1), 2)
+    done = torchrun(seven_rows_config(blocks, tmp_path / "run", batch_size=1), 2)
     said_once(done, "2 processes cannot share 1 rows")
     assert not (tmp_path / "run").exists()
 

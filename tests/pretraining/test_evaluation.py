@@ -10,8 +10,7 @@ REPLACED = np.array([True, False, True, False])
 
 
 @pytest.mark.parametrize(
-    ("threshold", "precision", "recall"),
-    [(0.5, 1 / 2, 1 / 2), (0.3, 2 / 3, 1.0), (0.7, 1.0, 1 / 2), (0.95, None, 0.0)],
+    ("threshold", "precision", "recall"), [(0.5, 1 / 2, 1 / 2), (0.3, 2 / 3, 1.0), (0.7, 1.0, 1 / 2), (0.95, None, 0.0)]
 )
 def test_precision_and_recall(threshold, precision, recall):
     assert precision_and_recall(PROBABILITIES, REPLACED, threshold) == (precision, recall)

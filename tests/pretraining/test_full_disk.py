@@ -17,8 +17,7 @@ from elektron.pretraining import checkpoint
 from elektron.pretraining.config import CheckpointConfig
 from elektron.pretraining.pretrain import pretrain
 from elektron.pretraining.train import Trainer
-from tests.pretraining.conftest import tiny_config
-from tests.pretraining.test_train import metrics, same_weights
+from tests.pretraining.conftest import metrics, same_weights, tiny_config
 
 MEGABYTE = 2**20
 FOR_METRICS = 2**16
@@ -30,9 +29,7 @@ def small_disk(folder: Path, size: int) -> Iterator[Path]:
     folder.mkdir()
     mount = shutil.which("mount")
     done = mount and subprocess.run(
-        [mount, "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)],
-        capture_output=True,
-        check=False,
+        [mount, "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True, check=False
     )
     if not done or done.returncode:
         pytest.skip("a file system in memory needs root")

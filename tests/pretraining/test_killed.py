@@ -38,11 +38,7 @@ def trials(number: int, processes: tuple[int, ...], blocks: Path, folder: Path) 
 
 @pytest.mark.parametrize(
     ("number", "processes"),
-    [
-        (FEW, (1, 2)),
-        pytest.param(250, (1,), marks=pytest.mark.slow),
-        pytest.param(25, (2,), marks=pytest.mark.slow),
-    ],
+    [(FEW, (1, 2)), pytest.param(250, (1,), marks=pytest.mark.slow), pytest.param(25, (2,), marks=pytest.mark.slow)],
 )
 def test_killed_and_resumed_run_equals_uninterrupted_run(number, processes, blocks, tmp_path):
     records = trials(number, processes, blocks, tmp_path)

@@ -6,8 +6,7 @@ from elektron.errors import ElektronError
 from elektron.io import folders
 from elektron.io.folders import LOCK_FILE, folder_lock
 from elektron.pretraining.pretrain import pretrain
-from tests.pretraining.conftest import killed_before, tiny_config
-from tests.pretraining.test_train import metrics
+from tests.pretraining.conftest import killed_before, metrics, tiny_config
 
 
 @pytest.fixture
@@ -21,10 +20,7 @@ def test_second_run_in_locked_folder_raises_and_changes_nothing(blocks, tmp_path
         pretrain(config)
     (partial := config.out / "checkpoints/.step-00000009.partial-x").mkdir()
     before = (config.out / "metrics.jsonl").read_bytes()
-    with (
-        folder_lock(config.out, config.out),
-        pytest.raises(ElektronError, match="another process is writing"),
-    ):
+    with folder_lock(config.out, config.out), pytest.raises(ElektronError, match="another process is writing"):
         pretrain(config)
     assert partial.exists()
     assert (config.out / "metrics.jsonl").read_bytes() == before

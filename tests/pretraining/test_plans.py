@@ -12,13 +12,7 @@ from elektron.pretraining.objectives.corruption import at_positions
 from elektron.pretraining.optimizers import PairOptimizer
 from elektron.pretraining.plans import copy_weights, make_plan
 from tests.models.conftest import SIZES, make_pair
-from tests.pretraining.objectives.batches import (
-    make_batch,
-    objective_of,
-    run,
-    whole,
-    with_gradient,
-)
+from tests.pretraining.objectives.batches import make_batch, objective_of, run, whole, with_gradient
 
 
 def plan_of(name, steps=100, **options):
@@ -108,10 +102,7 @@ def adamw(pair, lr=3e-3):
 
 @pytest.mark.parametrize(
     ("roles", "still"),
-    [
-        (UpdateRoles(generator=False), "generator"),
-        (UpdateRoles(discriminator=False), "discriminator"),
-    ],
+    [(UpdateRoles(generator=False), "generator"), (UpdateRoles(discriminator=False), "discriminator")],
 )
 def test_network_that_is_not_trained_is_unchanged(roles, still):
     pair = make_pair("elektron", sharing="none")

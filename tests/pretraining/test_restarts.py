@@ -10,6 +10,7 @@ import pytest
 
 from elektron.pretraining.config import CheckpointConfig
 from elektron.pretraining.launching import Interruption
+from tests.pretraining.conftest import metrics
 from tests.pretraining.launched import (
     AT_MOST_SECONDS,
     ELEKTRON,
@@ -17,14 +18,13 @@ from tests.pretraining.launched import (
     alive,
     config_of,
     has_come_to,
-    logged,
+    is_the_run,
     newest_step,
     recipe_of,
     started,
     when,
     workers,
 )
-from tests.pretraining.test_train import metrics, same_weights
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
 
@@ -45,12 +45,6 @@ def undisturbed(blocks, tmp_path_factory) -> Path:
     with started(by_torchrun(recipe_of(config)), config.out.with_suffix(".log")) as run:
         assert run.wait(AT_MOST_SECONDS) == 0
     return config.out
-
-
-def is_the_run(out, undisturbed):
-    """Check that weights and logged metrics are bitwise equal to those of the undisturbed run."""
-    assert same_weights(out, undisturbed)
-    assert logged(out) == logged(undisturbed)
 
 
 @pytest.mark.slow

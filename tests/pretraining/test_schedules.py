@@ -47,11 +47,7 @@ def test_batch_size_doubles_in_stages():
     assert rows == [4] * 10 + [8] * 10 + [16] * 60
 
 
-@given(
-    first=st.sampled_from([1, 2, 4, 8, 16]),
-    share=st.floats(0.01, 1.0),
-    steps=st.integers(1, 300),
-)
+@given(first=st.sampled_from([1, 2, 4, 8, 16]), share=st.floats(0.01, 1.0), steps=st.integers(1, 300))
 def test_rows_before_equals_sum_of_rows_of_earlier_steps(first, share, steps):
     curriculum = ramp_of(steps=steps, first_batch_size=first, batch_fraction=share)
     taken = 0
@@ -83,11 +79,7 @@ def test_shorter_length_splits_rows_into_chunks_of_same_tokens(blocks: Path, tmp
     store = BlockStore.open(blocks)
     device = torch.device("cpu")
     whole = BatchMaker(store, resolve(tiny_config(blocks, tmp_path)), device)
-    cut = BatchMaker(
-        store,
-        resolve(tiny_config(blocks, tmp_path, curriculum=CurriculumConfig(first_length=8))),
-        device,
-    )
+    cut = BatchMaker(store, resolve(tiny_config(blocks, tmp_path, curriculum=CurriculumConfig(first_length=8))), device)
     rows, parts = whole.training(0), cut.training(0)
     (one,), (other,) = rows.micro_batches, parts.micro_batches
     assert other.input_ids.shape == (one.input_ids.shape[0] * 4, 8)
@@ -105,9 +97,7 @@ def test_shorter_length_splits_rows_into_chunks_of_same_tokens(blocks: Path, tmp
 def test_lower_mask_probability_uses_fewer_of_same_slots(blocks: Path, tmp_path: Path):
     masking = MaskingConfig(mask_probability=0.5, final_mask_probability=0.1)
     maker = BatchMaker(
-        BlockStore.open(blocks),
-        resolve(tiny_config(blocks, tmp_path, masking=masking)),
-        torch.device("cpu"),
+        BlockStore.open(blocks), resolve(tiny_config(blocks, tmp_path, masking=masking)), torch.device("cpu")
     )
     first, last = maker.training(0), maker.training(11)
     assert first.micro_batches[0].weights.shape == last.micro_batches[0].weights.shape

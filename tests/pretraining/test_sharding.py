@@ -19,9 +19,7 @@ from elektron.estimate.estimate import Estimator
 from elektron.models.families import FAMILIES
 from elektron.pretraining.compatibility import SHALLOWER_GENERATOR
 from elektron.pretraining.config import (
-    CheckpointConfig,
     CurriculumConfig,
-    EvaluationConfig,
     NetworkConfig,
     OptimizerConfig,
     PlanOptions,
@@ -29,39 +27,20 @@ from elektron.pretraining.config import (
     resolve,
 )
 from tests.estimate.conftest import estimate_of
-from tests.pretraining.conftest import TINY, tiny_config
-from tests.pretraining.jobs import (
-    Job,
-    do_all,
-    farthest,
-    held_by,
-    job,
-    rows_of,
-    state_of,
-    weights_of,
-)
-from tests.pretraining.test_train import metrics
+from tests.pretraining.conftest import ADAMW, TINY, metrics, seven_rows_config
+from tests.pretraining.jobs import Job, do_all, farthest, held_by, job, rows_of, state_of, weights_of
 from tests.pretraining.test_variants import SHALLOW
 
 log = logging.getLogger(__name__)
 
 STEPS = 20
-ADAMW = {"name": "adamw", "learning_rate": 1e-3, "warmup": 0}
 WAYS = [(2, "ddp"), (2, "fsdp"), (4, "ddp"), (4, "fsdp")]
 LARGE = TINY | {"generator_width": 1.0, "num_hidden_layers": 2}
 
 
 def seven_rows(blocks: Path, **changes: Any) -> PretrainConfig:
-    """20 steps of 7 rows, which neither 2 nor 4 processes divide evenly, in micro-batches of 2."""
-    settings = {
-        "steps": STEPS,
-        "batch_size": 7,
-        "micro_batch_size": 2,
-        "optimizer": OptimizerConfig(**ADAMW),
-        "evaluation": EvaluationConfig(every=10, rows=16),
-        "checkpoint": CheckpointConfig(every=5, keep=9),
-    }
-    return tiny_config(blocks, Path("run"), **(settings | changes))
+    """The configuration of a job, which sets the folder of the run."""
+    return seven_rows_config(blocks, Path("run"), **changes)
 
 
 def same_rows(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> bool:
@@ -90,13 +69,7 @@ def handed_on(blocks: Path, folder: Path, changes: dict[str, Any], **options: An
     """A run by one process, two under ddp, two under fsdp and one; all but the last are killed after about 5 steps."""
     hands = [(1, "ddp", 6), (2, "ddp", 11), (2, "fsdp", 16), (1, "fsdp", None)]
     return [
-        job(
-            seven_rows(blocks, parallel=parallel, **changes),
-            folder,
-            processes=processes,
-            killed_before=end,
-            **options,
-        )
+        job(seven_rows(blocks, parallel=parallel, **changes), folder, processes=processes, killed_before=end, **options)
         for processes, parallel, end in hands
     ]
 
@@ -193,8 +166,7 @@ def report(what: str, folder: Path, number: float) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("what", "limit", "options"),
-    [("float64", 1e-9, {"float64": True}), ("fp32", 1e-5, {"samples": True})],
+    ("what", "limit", "options"), [("float64", 1e-9, {"float64": True}), ("fp32", 1e-5, {"samples": True})]
 )
 def test_two_and_four_processes_agree_with_one(what, limit, options, blocks, tmp_path):
     alone, *several = in_all_ways(blocks, tmp_path, {}, **options)
@@ -253,13 +225,7 @@ def test_fsdp_agrees_with_ddp_in_bf16(family, blocks, tmp_path):
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
 def test_nan_loss_in_one_process_skips_step_in_all(parallel, blocks, tmp_path):
     jobs = [
-        job(
-            seven_rows(blocks, parallel=parallel),
-            tmp_path / name,
-            float64=True,
-            poisoned=12,
-            **more,
-        )
+        job(seven_rows(blocks, parallel=parallel), tmp_path / name, float64=True, poisoned=12, **more)
         for name, more in (("alone", {}), ("two", {"processes": 2}))
     ]
     do_all(jobs, tmp_path)
@@ -336,7 +302,4 @@ def test_variants_under_fsdp_agree_with_single_process(blocks, tmp_path):
 def both(blocks: Path, folder: Path, changes: dict[str, Any]) -> list[Job]:
     """The same run by one process and by two under fsdp."""
     alone, parts = seven_rows(blocks, **changes), seven_rows(blocks, parallel="fsdp", **changes)
-    return [
-        job(alone, folder / "alone", float64=True),
-        job(parts, folder / "parts", processes=2, float64=True),
-    ]
+    return [job(alone, folder / "alone", float64=True), job(parts, folder / "parts", processes=2, float64=True)]

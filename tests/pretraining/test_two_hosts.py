@@ -9,19 +9,19 @@ from subprocess import Popen
 import pytest
 
 from elektron.pretraining.config import PretrainConfig
+from tests.pretraining.conftest import metrics
 from tests.pretraining.hosts import INTERFACE, Host, hosts
 from tests.pretraining.launched import (
     AT_MOST_SECONDS,
     TORCHRUN,
     config_of,
     has_come_to,
-    logged,
+    is_the_run,
     newest_step,
     recipe_of,
     started,
     when,
 )
-from tests.pretraining.test_train import metrics, same_weights
 
 pytestmark = pytest.mark.slow
 
@@ -64,11 +64,6 @@ def undisturbed(two, blocks, tmp_path_factory) -> Path:
         runs = [stack.enter_context(on(host, two[0], config)) for host in two]
         assert [run.wait(AT_MOST_SECONDS) for run in runs] == [0, 0]
     return config.out
-
-
-def is_the_run(out: Path, undisturbed: Path) -> None:
-    assert same_weights(out, undisturbed)
-    assert logged(out) == logged(undisturbed)
 
 
 @pytest.mark.parametrize("how", ["killed", "cut off", "preempted"])

@@ -21,16 +21,10 @@ from elektron.pretraining.config import (
 )
 from elektron.pretraining.objectives import OBJECTIVES
 from elektron.pretraining.pretrain import pretrain
-from tests.pretraining.conftest import TINY, killed_before, tiny_config
-from tests.pretraining.test_train import metrics, same_weights
+from tests.pretraining.conftest import TINY, killed_before, metrics, same_weights, tiny_config
 
 DETECTING = ("rtd", "electra_15", "all_tokens_mlm", "corrective")
-SHALLOW = TINY | {
-    "embedding_size": 32,
-    "generator_width": 1.0,
-    "generator_layers": 1,
-    "num_hidden_layers": 2,
-}
+SHALLOW = TINY | {"embedding_size": 32, "generator_width": 1.0, "generator_layers": 1, "num_hidden_layers": 2}
 
 
 @pytest.mark.parametrize("objective", list(OBJECTIVES))

@@ -9,24 +9,22 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from tokenizers.decoders import ByteLevel
+from tokenizers.models import BPE
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from elektron.corpus.tokenizer import NEEDED, special_ids
+from elektron.corpus.vocabulary import CONTINUATION, in_wordpiece_form
 from elektron.errors import ElektronError
 from elektron.models.packed import first_position
 
 log = logging.getLogger(__name__)
 
-CONTINUATION, SPACE, BYTE_SPACE = "##", "▁", "Ġ"
-"""Prefixes of tokens that continue a word (WordPiece) or start one (SentencePiece, byte-level BPE)."""
 POSITIONS = "position_embeddings.weight"
 MAX_PADDING_ID = 100
 """Maximum padding token id in families whose positions start after it: the position embeddings before stay unused."""
@@ -48,24 +46,29 @@ class VocabularyChange:
         old_ids = {text: token_id for token_id, text in old_texts.items()}
         old_vocabulary = old.get_vocab()
         pieces: list[list[int]] = [[] for _ in range(max(new.get_vocab().values()) + 1)]
-        cut: list[int] = []
+        split: dict[int, str] = {}
         for token, token_id in new.get_vocab().items():
             text = new_texts.get(token_id)
             if text in old_ids:
                 pieces[token_id] = [old_ids[text]]
             elif text is not None:
-                cut.append(token_id)
+                split[token_id] = text
             elif token in old_vocabulary:
                 pieces[token_id] = [old_vocabulary[token]]
         for kind in NEEDED:
             pieces[special_ids(new)[kind]] = [special_ids(old)[kind]]
         kept = sum(map(bool, pieces))
-        space = " " if word_boundary_prefix(old) == BYTE_SPACE else ""
-        texts = [(space if starts else "") + text for text, starts in map(new_texts.get, cut)]  # type: ignore[misc]
-        if texts:
-            found = old(texts, add_special_tokens=False)["input_ids"]
-            for token_id, ids in zip(cut, found, strict=True):
-                pieces[token_id] = known_pieces(ids, old_texts, old_ids, new_texts[token_id][1])
+        space = " " if isinstance(old.backend_tokenizer.model, BPE) else ""
+        texts = [t.removeprefix(CONTINUATION) if t.startswith(CONTINUATION) else space + t for t in split.values()]
+        encoded = old(texts, add_special_tokens=False)["input_ids"] if texts else []
+        for (token_id, text), ids in zip(split.items(), encoded, strict=True):
+            # Without unknown tokens, and without prefixes that have no text.
+            pieces[token_id] = [i for i in ids if old_texts.get(i, "").removeprefix(CONTINUATION)]
+            if pieces[token_id] and text.startswith(CONTINUATION):
+                # The text was encoded as the start of a word: take the token that continues one, if there is one.
+                first = pieces[token_id][0]
+                continued = CONTINUATION + old_texts[first].removeprefix(CONTINUATION)
+                pieces[token_id][0] = old_ids.get(continued, first)
         empty = sum(not ids for ids in pieces)
         log.info(
             f"vocabulary of {len(pieces):,} tokens: {kept:,} keep their embedding, {len(pieces) - kept - empty:,} "
@@ -85,47 +88,17 @@ class VocabularyChange:
         return means.reshape(-1, *table.shape[1:])
 
 
-def word_boundary_prefix(tokenizer: PreTrainedTokenizerBase) -> str:
-    """The most frequent word-boundary prefix in a vocabulary; empty if no token has one."""
-    marks = (CONTINUATION, SPACE, BYTE_SPACE)
-    found = Counter(mark for token in tokenizer.get_vocab() for mark in marks if token.startswith(mark))
-    return found.most_common(1)[0][0] if found else ""
-
-
-def token_texts(tokenizer: PreTrainedTokenizerBase) -> dict[int, tuple[str, bool]]:
-    """Map the id of each token that is not special to its text without prefix and whether it starts a word."""
-    mark, decoder, special = word_boundary_prefix(tokenizer), ByteLevel(), set(tokenizer.all_special_tokens)
-    texts = {}
+def token_texts(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
+    """Map the id of each token that is not special to its text as WordPiece writes it, `##ing` within a word."""
+    special, texts = set(tokenizer.all_special_tokens), {}
     for token, token_id in tokenizer.get_vocab().items():
-        if token in special:
-            continue
-        if mark == BYTE_SPACE:
-            decoded = decoder.decode([token])
+        if token not in special:
+            text = in_wordpiece_form(token, tokenizer.backend_tokenizer)
             # Tokens whose bytes are not valid UTF-8 on their own keep the symbols of byte-level BPE.
-            text = token if "\ufffd" in decoded else decoded.removeprefix(" ")
-        else:
-            text = token.removeprefix(mark)
-        starts = token.startswith(mark) != (mark == CONTINUATION)
-        texts[token_id] = (text, starts)
+            if "\ufffd" in text:
+                text = CONTINUATION + token if text.startswith(CONTINUATION) else token
+            texts[token_id] = text
     return texts
-
-
-def known_pieces(
-    ids: list[int], texts: dict[int, tuple[str, bool]], by_text: dict[tuple[str, bool], int], starts: bool
-) -> list[int]:
-    """The old ids of the pieces of a new token, without unknown tokens and prefixes without text.
-
-    Args:
-        ids: the new token's text as the old tokenizer encodes it, which treats it as the start of a word.
-        texts: the old tokenizer's `token_texts`.
-        by_text: the inverse of `texts`.
-        starts: whether the new token starts a word. If not, the first piece is replaced by the token with the same
-            text that continues a word, if there is one.
-    """
-    found = [token_id for token_id in ids if texts.get(token_id, ("", False))[0]]
-    if found and not starts:
-        found[0] = by_text.get((texts[found[0]][0], False), found[0])
-    return found
 
 
 def adapted(network: PreTrainedModel, length: int, vocabulary: VocabularyChange | None = None) -> PreTrainedModel:

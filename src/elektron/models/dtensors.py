@@ -9,11 +9,6 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 
-def is_dtensor(tensor: Tensor) -> bool:
-    """Whether this rank holds only a shard of the tensor."""
-    return isinstance(tensor, DTensor)
-
-
 @torch.no_grad()
 def full_tensor(tensor: Tensor) -> Tensor:
     """The whole tensor. If it is sharded, this is a collective operation."""
@@ -28,9 +23,9 @@ def copy_to_cpu(tensors: Mapping[str, Tensor], keep: bool) -> dict[str, Tensor]:
     """
     copies = {}
     for name, tensor in tensors.items():
-        whole = full_tensor(tensor.detach())
+        full = full_tensor(tensor.detach())
         if keep:
-            copies[name] = whole.to("cpu", copy=True)
+            copies[name] = full.to("cpu", copy=True)
     return copies
 
 

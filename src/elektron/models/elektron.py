@@ -301,9 +301,7 @@ class ElektronModel(ElektronPreTrainedModel):
     """The encoder: token ids in, normalised hidden states out."""
 
     # The weights of the heads in heads.py: a checkpoint may contain a head.
-    _keys_to_ignore_on_load_unexpected = [  # noqa: RUF012
-        r"^(dense|prediction|decoder|classifier|qa_outputs)\."
-    ]
+    _keys_to_ignore_on_load_unexpected = [r"^(dense|prediction|decoder|classifier|qa_outputs)\."]  # noqa: RUF012
 
     def __init__(self, config: ElektronConfig) -> None:
         super().__init__(config)

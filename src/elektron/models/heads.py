@@ -16,7 +16,6 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from transformers.loss.loss_utils import ForQuestionAnsweringLoss
 from transformers.modeling_outputs import (
-    BaseModelOutput,
     MaskedLMOutput,
     MultipleChoiceModelOutput,
     QuestionAnsweringModelOutput,
@@ -60,12 +59,9 @@ class ElektronWithHead(ElektronPreTrainedModel):
         encoded = self.elektron(input_ids, attention_mask, return_dict=True, **kwargs)
         logits = self.logits(encoded.last_hidden_state, attention_mask)
         loss = None if labels is None else self.loss(logits, labels)
-        return self.output_class(loss=loss, logits=logits, **shared_outputs(encoded))
-
-
-def shared_outputs(encoded: BaseModelOutput) -> dict[str, Any]:
-    """The encoder's outputs that every model output includes."""
-    return {"hidden_states": encoded.hidden_states, "attentions": encoded.attentions}
+        return self.output_class(
+            loss=loss, logits=logits, hidden_states=encoded.hidden_states, attentions=encoded.attentions
+        )
 
 
 class ElektronForPreTraining(ElektronWithHead):
@@ -202,7 +198,11 @@ class ElektronForQuestionAnswering(ElektronPreTrainedModel):
         start_logits, end_logits = self.qa_outputs(encoded.last_hidden_state).unbind(-1)
         loss = ForQuestionAnsweringLoss(start_logits, end_logits, start_positions, end_positions)
         return QuestionAnsweringModelOutput(
-            loss=loss, start_logits=start_logits, end_logits=end_logits, **shared_outputs(encoded)
+            loss=loss,
+            start_logits=start_logits,
+            end_logits=end_logits,
+            hidden_states=encoded.hidden_states,
+            attentions=encoded.attentions,
         )
 
 
@@ -231,4 +231,6 @@ class ElektronForMultipleChoice(ElektronPreTrainedModel):
         encoded = self.elektron(input_ids.view(-1, length), mask, return_dict=True, **kwargs)
         logits = self.classifier(encoded.last_hidden_state, mask).view(batch, choices)
         loss = None if labels is None else F.cross_entropy(logits, labels)
-        return MultipleChoiceModelOutput(loss=loss, logits=logits, **shared_outputs(encoded))
+        return MultipleChoiceModelOutput(
+            loss=loss, logits=logits, hidden_states=encoded.hidden_states, attentions=encoded.attentions
+        )

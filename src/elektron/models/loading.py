@@ -97,14 +97,14 @@ def _load(
     model_class: Any, name: str, may_be_new: Callable[[Any, str], bool] = lambda *_: False
 ) -> tuple[Any, set[str]]:
     """The model, and the names of the missing or mismatched weights for which `may_be_new(model, name)` is true."""
-    place, config = parse_repo(name), load_configuration(name)
+    repo, config = parse_repo(name), load_configuration(name)
     if Path(name).is_dir():
         if exported_file(name) is not None:
             raise ElektronError(
                 f"{name} is an exported model, without PyTorch weights: give the folder that it was made from"
             )
-        if _only_pickled(place):
-            raise _pickled(place)
+        if _only_pickled(repo):
+            raise _pickled(repo)
         for path in sorted(Path(name).glob("*.safetensors")):
             check_readable(path)
     renamed = None
@@ -114,18 +114,18 @@ def _load(
     transformers_logging.set_verbosity_error()  # `_refuse_unfit` reports the same in one line
     try:
         network, report = model_class.from_pretrained(
-            place.name,
+            repo.name,
             config=config,
             use_safetensors=True,
             dtype=torch.float32,
             ignore_mismatched_sizes=True,
             output_loading_info=True,
             key_mapping=renamed,
-            **hub_options(place),
+            **hub_options(repo),
         )
     except LOAD_ERRORS as error:
-        if isinstance(error, OSError) and _only_pickled(place):
-            raise _pickled(place) from error
+        if isinstance(error, OSError) and _only_pickled(repo):
+            raise _pickled(repo) from error
         raise ElektronError(f"the weights of {name!r} cannot be read: {on_one_line(error)}") from error
     finally:
         transformers_logging.set_verbosity(verbosity)
@@ -152,35 +152,35 @@ def _refuse_unfit(name: str, network: Any, report: dict[str, Any], new: set[str]
         "of another shape": {key for key, *_ in report["mismatched_keys"]} - new,
         "unexpected": {key for key in report["unexpected_keys"] if key.removeprefix(prefix).partition(".")[0] in parts},
     }
-    found = [f"{len(keys)} {what} (such as {min(keys)})" for what, keys in complaints.items() if keys]
-    if found:
+    problems = [f"{len(keys)} {what} (such as {min(keys)})" for what, keys in complaints.items() if keys]
+    if problems:
         saved = (network.config.architectures or ["no class"])[0]
         raise ElektronError(
             f"{name!r} cannot be loaded as {type(network).__name__}, because its weights do not fit: "
-            f"{', '.join(found)}; its {CONFIG} names {saved}"
+            f"{', '.join(problems)}; its {CONFIG} names {saved}"
         )
 
 
-def _only_pickled(place: Repo) -> bool:
+def _only_pickled(repo: Repo) -> bool:
     """Whether there are weights, but none in safetensors."""
-    folder = Path(place.name)
+    folder = Path(repo.name)
     if folder.is_dir():
         return any(folder.glob(PICKLED)) and not any(folder.glob("*.safetensors"))
     files = ("pytorch_model.bin", "pytorch_model.bin.index.json")
     try:
-        return any(has_file(place.name, file, **hub_options(place)) for file in files)
+        return any(has_file(repo.name, file, **hub_options(repo)) for file in files)
     except (OSError, ValueError):
         return False
 
 
-def _pickled(place: Repo) -> ElektronError:
-    folder, first = place.name, ""
+def _pickled(repo: Repo) -> ElektronError:
+    folder, first = repo.name, ""
     if not Path(folder).is_dir():
-        folder = place.name.rpartition("/")[2]
-        revision = "" if place.revision == "main" else f" --revision {shlex.quote(place.revision)}"
-        first = f"hf download {place.name}{revision} --local-dir {folder} && "
+        folder = repo.name.rpartition("/")[2]
+        revision = "" if repo.revision == "main" else f" --revision {shlex.quote(repo.revision)}"
+        first = f"hf download {repo.name}{revision} --local-dir {folder} && "
     return ElektronError(
-        f"{place.name} has its weights only in pickled files ({PICKLED}), which could run code and are not "
+        f"{repo.name} has its weights only in pickled files ({PICKLED}), which could run code and are not "
         f'opened: convert them in another process and give the folder: {first}python -c "{CONVERSION}" '
         f"{shlex.quote(folder)}"
     )

@@ -137,7 +137,7 @@ class Pair(nn.Module):
 
     def parameter_counts(self, detects: bool = True) -> dict[str, int]:
         """Number of parameters of each `exported` network; shared ones are counted in both."""
-        return {name: sum(p.numel() for p in its.parameters()) for name, its in self.exported(detects).items()}
+        return {name: sum(p.numel() for p in network.parameters()) for name, network in self.exported(detects).items()}
 
     def save(
         self, folder: Path, tokenizer: PreTrainedTokenizerBase, objective: str, detects: bool, writes: bool = True
@@ -155,7 +155,7 @@ class Pair(nn.Module):
         """
         networks = self.exported(detects)
         networks[DISCRIMINATOR].config.pretraining_objective = objective
-        weights = {name: exported_weights(its, writes) for name, its in networks.items()}
+        weights = {name: exported_weights(network, writes) for name, network in networks.items()}
         if writes:
             prefix = networks[DISCRIMINATOR].base_model_prefix
             weights[DISCRIMINATOR] |= {f"{prefix}.{name}": weight for name, weight in self.pooler.items()}

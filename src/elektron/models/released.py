@@ -179,9 +179,9 @@ def smaller_copy(masked_lm: PreTrainedModel, sizes: Sizes) -> PreTrainedModel:
     if getattr(config, "layer_types", None):
         config.layer_types = config.layer_types[: sizes.num_hidden_layers]
     generator = type(masked_lm)(config)
-    own = generator.state_dict()
+    state = generator.state_dict()
     fitting = {
-        key: value for key, value in masked_lm.state_dict().items() if key in own and own[key].shape == value.shape
+        key: value for key, value in masked_lm.state_dict().items() if key in state and state[key].shape == value.shape
     }
     generator.load_state_dict(fitting, strict=False)
     generator.tie_weights()

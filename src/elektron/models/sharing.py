@@ -54,10 +54,10 @@ def share(generator: PreTrainedModel, discriminator: PreTrainedModel, sharing: S
         case "embeddings":
             generator.base_model.embeddings = discriminator.base_model.embeddings
         case "gdes":
-            own = discriminator.get_input_embeddings().weight.detach()
+            embeddings = discriminator.get_input_embeddings().weight.detach()
             disentangled = GdesEmbedding(generator.get_input_embeddings())
             if released:
-                disentangled.weight.data = own - disentangled.merged()  # Δ was 0
+                disentangled.weight.data = embeddings - disentangled.merged()  # Δ was 0
             discriminator.set_input_embeddings(disentangled)
         case "all":
             setattr(generator, generator.base_model_prefix, discriminator.base_model)

@@ -20,7 +20,7 @@ from torch import Tensor
 from elektron.corpus.blocks import BlockStore
 from elektron.corpus.packing import document_and_position_ids, make_token_type_ids
 from elektron.pretraining.config import PretrainConfig
-from elektron.pretraining.masking import WordFinder, draws_in_row, mask_rows, max_masked_positions
+from elektron.pretraining.masking import WordFinder, mask_rows, max_masked_positions
 from elektron.pretraining.randomness import row_uniforms, rows_from
 from elektron.pretraining.schedules import Curriculum, Shape
 
@@ -108,8 +108,8 @@ class BatchMaker:
         batch = self.make("training", rows, shape, mask_probability, seed, step, first * shape.parts)
         if self.max_local_rows is None or self.config.micro_batch_size is None:
             return batch
-        most = -(-self.max_local_rows(shape.store_rows) // self.config.micro_batch_size)
-        padding = [self.padding_like(batch.micro_batches[0])] * (most - len(batch.micro_batches))
+        max_micro_batches = -(-self.max_local_rows(shape.store_rows) // self.config.micro_batch_size)
+        padding = [self.padding_like(batch.micro_batches[0])] * (max_micro_batches - len(batch.micro_batches))
         return replace(batch, micro_batches=batch.micro_batches + padding)
 
     def padding_like(self, micro_batch: MicroBatch) -> MicroBatch:
@@ -132,30 +132,25 @@ class BatchMaker:
         """
         held_out, weights = self.rows["evaluation"], self.manifest.weights
         sources = [*held_out.members, ""]
-        of_row = held_out.member_of(np.arange(len(held_out)))
+        source_of_row = held_out.member_of(np.arange(len(held_out)))
         only_evaluated = [number for number, source in enumerate(sources) if not weights.get(source, 1)]
-        parts = [np.flatnonzero(~np.isin(of_row, only_evaluated))]
-        parts += [np.flatnonzero(of_row == number) for number in only_evaluated]
-        _, size = self.local_rows(self.config.batch_size)
-        if self.max_local_rows is not None:
-            size = self.max_local_rows(self.config.batch_size)
-        size = self.config.micro_batch_size or size
-        probability, done = self.config.masking.mask_probability, 0
-        for part in parts:
-            places = np.linspace(0, len(part) - 1, min(len(part), self.config.evaluation.rows), dtype=np.int64)
-            spread = part[places]
-            for number in np.unique(of_row[spread]):
-                here = spread[of_row[spread] == number]
-                for first in range(0, len(here), size):
-                    rows = here[first : first + size]
-                    shape = Shape(len(rows), 1, self.manifest.seq_len)
-                    batch = self.make("evaluation", rows, shape, probability, EVALUATION_SEED, 0, done + first)
+        groups = [np.flatnonzero(~np.isin(source_of_row, only_evaluated))]
+        groups += [np.flatnonzero(source_of_row == number) for number in only_evaluated]
+        batch_size = self.config.batch_size
+        rows = self.local_rows(batch_size)[1] if self.max_local_rows is None else self.max_local_rows(batch_size)
+        size = self.config.micro_batch_size or rows
+        probability, rows_before = self.config.masking.mask_probability, 0
+        for group in groups:
+            indices = np.linspace(0, len(group) - 1, min(len(group), self.config.evaluation.rows), dtype=np.int64)
+            chosen = group[indices]
+            for number in np.unique(source_of_row[chosen]):
+                of_source = chosen[source_of_row[chosen] == number]
+                for first in range(0, len(of_source), size):
+                    part = of_source[first : first + size]
+                    shape = Shape(len(part), 1, self.manifest.seq_len)
+                    batch = self.make("evaluation", part, shape, probability, EVALUATION_SEED, 0, rows_before + first)
                     yield replace(batch, source=sources[number])
-                done += len(here)
-
-    def max_masked(self, length: int) -> int:
-        """The most masked positions in a row, enough for the highest mask probability of the run."""
-        return max_masked_positions(length, self.config.masking.mask_probability)
+                rows_before += len(of_source)
 
     def make(
         self,
@@ -168,10 +163,10 @@ class BatchMaker:
         first_row: int,
     ) -> GlobalBatch:
         """Read rows by number, and mask them with the random numbers of (seed, step, row)."""
-        manifest, max_masked = self.manifest, self.max_masked(shape.length)
-        pad = manifest.special_ids["pad"]
+        manifest, pad = self.manifest, self.manifest.special_ids["pad"]
         input_ids = self.rows[stream].take(rows).reshape(-1, shape.length)
-        masking_draws = draws_in_row(shape.length, max_masked)
+        max_masked = max_masked_positions(shape.length, self.config.masking.mask_probability)
+        masking_draws = shape.length + max_masked
         uniforms = row_uniforms(seed, step, first_row, len(input_ids), masking_draws + max_masked, stream)
         masks = mask_rows(
             input_ids,

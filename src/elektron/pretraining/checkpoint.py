@@ -14,7 +14,7 @@ import logging
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from fnmatch import fnmatch
 from math import isfinite
 from pathlib import Path
@@ -49,16 +49,6 @@ ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 """Exceptions of opening a missing file. Other OSErrors do not mean that the checkpoint is damaged."""
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """The content of a checkpoint, in copies that training does not change."""
-
-    weights: dict[str, Tensor]
-    state: dict[str, Tensor]
-    """The optimizers' state and the tensors of `Trainer.device_state`."""
-    progress: Progress
-
-
 class CheckpointWriter:
     """Writes the checkpoints of a run in a thread, one at a time.
 
@@ -70,10 +60,10 @@ class CheckpointWriter:
         self.pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
         self.pending: Future[None] | None = None
 
-    def start(self, snapshot: Snapshot) -> None:
-        """Start writing a snapshot, after waiting for the previous one."""
+    def start(self, weights: dict[str, Tensor], state: dict[str, Tensor], progress: Progress) -> None:
+        """Start writing a checkpoint, after waiting for the previous one; training must not change the arguments."""
         self.wait()
-        self.pending = self.pool.submit(write_checkpoint, self.out, snapshot, self.config)
+        self.pending = self.pool.submit(write_checkpoint, self.out, weights, state, progress, self.config)
 
     def poll(self) -> None:
         """Log a failure of the last write, without waiting for it."""
@@ -101,20 +91,28 @@ class CheckpointWriter:
         self.pool.shutdown()
 
 
-def write_checkpoint(out: Path, snapshot: Snapshot, config: CheckpointConfig) -> None:
+def write_checkpoint(
+    out: Path, weights: dict[str, Tensor], state: dict[str, Tensor], progress: Progress, config: CheckpointConfig
+) -> None:
     """Write a checkpoint into the run's folder, and delete those that are no longer kept.
+
+    Args:
+        out: folder of the run.
+        weights: the parameters of the networks.
+        state: the optimizers' state and the tensors of `Trainer.device_state`.
+        progress: the counters.
+        config: which checkpoints are kept.
 
     Raises:
         ElektronError: it cannot be written; the checkpoints there are unchanged.
     """
-    folder = out / FOLDER / folder_name(snapshot.progress.step)
+    folder = out / FOLDER / folder_name(progress.step)
     try:
         try:
             with atomic_folder(folder, owned=True) as partial:
-                save_file(snapshot.weights, partial / WEIGHTS)
-                save_file(snapshot.state, partial / OPTIMIZER)
-                counters = json.dumps(asdict(snapshot.progress))
-                (partial / COUNTERS).write_text(counters, encoding="utf-8")
+                save_file(weights, partial / WEIGHTS)
+                save_file(state, partial / OPTIMIZER)
+                (partial / COUNTERS).write_text(json.dumps(asdict(progress)), encoding="utf-8")
                 write_manifest(partial, identity(out))
                 if folder.exists():  # a run that was stopped here or made shorter saves again
                     folder.rename(folder.with_name(REPLACED + folder.name))
@@ -158,8 +156,8 @@ def identity(out: Path) -> str | None:
 
 def other_run(checkpoint: Path) -> str | None:
     """An error message if the checkpoint was written by a run other than that of its folder."""
-    own, run = read_json(checkpoint / MANIFEST).get("run"), checkpoint.parent.parent
-    if own in (None, expected := identity(run)) or expected is None:
+    written_by, run = read_json(checkpoint / MANIFEST).get("run"), checkpoint.parent.parent
+    if written_by in (None, expected := identity(run)) or expected is None:
         return None
     return f"{checkpoint} belongs to another run than {run}: move it away"
 
@@ -221,15 +219,15 @@ def newest_valid(out: Path) -> Path | None:
 
 def mark_broken(checkpoint: Path, fault: str) -> None:
     """Rename a damaged checkpoint, so that no run resumes from it."""
-    aside, number = checkpoint.with_name(BROKEN + checkpoint.name), 1
-    while aside.exists():
+    moved_to, number = checkpoint.with_name(BROKEN + checkpoint.name), 1
+    while moved_to.exists():
         number += 1
-        aside = checkpoint.with_name(f"{BROKEN}{checkpoint.name}-{number}")
+        moved_to = checkpoint.with_name(f"{BROKEN}{checkpoint.name}-{number}")
     try:
-        checkpoint.rename(aside)
+        checkpoint.rename(moved_to)
     except OSError as error:
         raise ElektronError(f"{fault}, and cannot be renamed ({error.strerror})") from error
-    log.warning("%s: it is kept as %s", fault, aside)
+    log.warning("%s: it is kept as %s", fault, moved_to)
 
 
 def folder_name(step: int) -> str:
@@ -279,14 +277,9 @@ def rotate(out: Path, keep: int, keep_every: int | None) -> None:
     for path in list(losses)[:-keep]:
         step = int(path.name.removeprefix("step-"))
         if path != best and not (keep_every and step % keep_every == 0):
-            drop(path)
-
-
-def drop(checkpoint: Path) -> None:
-    """Delete a checkpoint. It is renamed first, so that a process killed meanwhile leaves no partial checkpoint."""
-    dropped = checkpoint.with_name(DROPPED + checkpoint.name)
-    checkpoint.rename(dropped)
-    shutil.rmtree(dropped)
+            dropped = path.with_name(DROPPED + path.name)
+            path.rename(dropped)  # so that a process killed meanwhile leaves no partial checkpoint
+            shutil.rmtree(dropped)
 
 
 def remove_leftovers(out: Path) -> None:
@@ -340,13 +333,13 @@ def load(
                 parameter.copy_(distribute_like(value, parameter))
         with safe_open(checkpoint / OPTIMIZER, "pt") as state:
             names = sorted(state.keys())
-            found = {name: state.get_tensor(name) for name in device_state}
+            loaded = {name: state.get_tensor(name) for name in device_state}
             for name, tensor in device_state.items():
-                check_tensor(name, found[name], tensor.shape, tensor.dtype)
+                check_tensor(name, loaded[name], tensor.shape, tensor.dtype)
             if progress.step and set(names) == set(device_state):
                 raise ValueError("it has no state of the optimizers")
             optimizer.load_state_tensors((name, state.get_tensor(name)) for name in names if name not in device_state)
-            return progress, found
+            return progress, loaded
     except (OSError, SafetensorError, ValueError) as error:
         raise damaged(checkpoint, error) from error
 

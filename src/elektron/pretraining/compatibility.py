@@ -74,9 +74,9 @@ def plan_conflicts(config: PretrainConfig) -> Iterator[str]:
         )
     for field in dataclasses.fields(options):
         if getattr(options, field.name) is not None and field.name not in OPTIONS_OF_PLAN[plan]:
-            owner = next(name for name, its in OPTIONS_OF_PLAN.items() if field.name in its)
+            plan_of_option = next(name for name, names in OPTIONS_OF_PLAN.items() if field.name in names)
             option = f"--plan-options.{field.name.replace('_', '-')}"
-            yield f"{option} belongs to plan {owner} and has no effect under {plan}"
+            yield f"{option} belongs to plan {plan_of_option} and has no effect under {plan}"
     if plan == "frozen_generator":
         if (options.generator is None) == (config.init_from is None):
             yield (

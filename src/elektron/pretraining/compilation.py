@@ -39,10 +39,10 @@ def should_compile(config: PretrainConfig, device: torch.device, flops: float | 
         return False
     if device.type == "cuda":
         # Triton needs a C compiler.
-        found = any(map(shutil.which, filter(None, (os.environ.get("CC"), "gcc", "clang"))))
-        if not found:
+        has_compiler = any(map(shutil.which, filter(None, (os.environ.get("CC"), "gcc", "clang"))))
+        if not has_compiler:
             log.warning("there is no C compiler, so the run is not compiled, and slower")
-        return found
+        return has_compiler
     # Inductor needs a C++ compiler.
     if config.family != "elektron" or shutil.which(os.environ.get("CXX", "g++")) is None:
         return False

@@ -317,10 +317,10 @@ def resolve(config: PretrainConfig) -> PretrainConfig:
     given = [length for length in LENGTHS if getattr(config, length) is not None]
     if len(given) != 1:
         raise ElektronError(f"give exactly one of {', '.join(LENGTHS)} for the run's length")
-    known = to_flat_dict(resolved)
+    settings = to_flat_dict(resolved)
     for name in resolved.resume.allow:
-        if name.replace("-", "_") not in known:
-            near = ": separate names by blanks" if "," in name else did_you_mean(name, known)
+        if name.replace("-", "_") not in settings:
+            near = ": separate names by blanks" if "," in name else did_you_mean(name, settings)
             raise ElektronError(f"--resume.allow {name}: no such setting{near}")
     check_compatibility(resolved)
     return resolved

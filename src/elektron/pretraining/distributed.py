@@ -27,10 +27,10 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.rendezvous import rendezvous
+from torch.distributed.tensor import DTensor
 
 from elektron.accelerator import Accelerator
 from elektron.errors import AlreadyReportedError, ElektronError
-from elektron.models.dtensors import is_dtensor
 from elektron.models.pair import Pair
 from elektron.pretraining.batches import GlobalBatch
 
@@ -175,8 +175,8 @@ class World:
         """
         if not self.is_distributed:
             return
-        found = [p.grad for p in parameters if p.grad is not None and not is_dtensor(p.grad)]
-        for bucket in gradient_buckets(found):
+        gradients = [p.grad for p in parameters if p.grad is not None and not isinstance(p.grad, DTensor)]
+        for bucket in gradient_buckets(gradients):
             flat = torch.cat([gradient.flatten() for gradient in bucket])
             dist.all_reduce(flat)
             sums = flat.split([gradient.numel() for gradient in bucket])

@@ -65,9 +65,11 @@ def precision_and_recall(
     probabilities: NDArray[np.float64], replaced: NDArray[np.bool_], threshold: float
 ) -> tuple[float | None, float | None]:
     """Precision and recall of replaced tokens; precision is None where no probability is above the threshold."""
-    above = probabilities > threshold
-    found = float((above & replaced).sum())
-    return found / int(above.sum()) if above.any() else None, found / int(replaced.sum()) if replaced.any() else None
+    predicted = probabilities > threshold
+    true_positives = float((predicted & replaced).sum())
+    precision = true_positives / int(predicted.sum()) if predicted.any() else None
+    recall = true_positives / int(replaced.sum()) if replaced.any() else None
+    return precision, recall
 
 
 @torch.no_grad()
@@ -95,35 +97,30 @@ def evaluate(
     replaced: dict[str, list[NDArray[np.bool_]]] = defaultdict(list)
     weights = batches.manifest.weights
     for batch in batches.evaluation():
-        sources = {"", batch.source} if weights.get(batch.source, 1) else {batch.source}
-        for name, tokens in objective.token_counts(batch).items():
-            for source in sources:
+        (micro_batch,) = batch.micro_batches
+        output = pair(objective, micro_batch, roles, torch.ones(()))
+        for source in {"", batch.source} if weights.get(batch.source, 1) else {batch.source}:
+            for name, tokens in objective.token_counts(batch).items():
                 counts[source][name] += float(tokens)
-        for micro_batch in batch.micro_batches:
-            output = pair(objective, micro_batch, roles, torch.ones(()))
             for name, _ in MEANS.values():
                 if (value := getattr(output, name)) is not None:
-                    for source in sources:
-                        sums[source][name] += float(value)
+                    sums[source][name] += float(value)
             if output.logits is not None:
-                for source in sources:
-                    logits[source].append(output.logits[output.loss_mask].double().cpu().numpy())
-                    replaced[source].append(output.replaced[output.loss_mask].cpu().numpy())
-    metrics: dict[str, float | None] = {}
-    for name, (output_name, divisor) in MEANS.items():
-        for source in sorted(sums) or [""]:
-            has_value = output_name in sums[source]
-            mean = sums[source][output_name] / max(1.0, counts[source][divisor])
-            if source and has_value and name in OF_SOURCES:
-                metrics[f"{name}/{source}"] = mean
-            elif not source and name != "similarity_loss":  # a metric of training only
-                metrics[name] = mean if has_value else None
-    metrics |= dict.fromkeys(DETECTION)
-    for source in sorted(logits):
-        found = detection(np.concatenate(logits[source]), np.concatenate(replaced[source]))
+                logits[source].append(output.logits[output.loss_mask].double().cpu().numpy())
+                replaced[source].append(output.replaced[output.loss_mask].cpu().numpy())
+    metrics: dict[str, float | None] = dict.fromkeys((*MEANS, *DETECTION))
+    del metrics["similarity_loss"]  # a metric of training only
+    for source in sorted(sums):
+        of_source: dict[str, float | None] = {
+            name: sums[source][output_name] / max(1.0, counts[source][divisor])
+            for name, (output_name, divisor) in MEANS.items()
+            if output_name in sums[source]
+        }
+        if source in logits:
+            of_source |= detection(np.concatenate(logits[source]), np.concatenate(replaced[source]))
         if source:
-            found = {f"{name}/{source}": found[name] for name in OF_SOURCES if name in found}
-        metrics |= found
+            of_source = {f"{name}/{source}": of_source[name] for name in OF_SOURCES if name in of_source}
+        metrics |= of_source
     return metrics
 
 
@@ -171,8 +168,8 @@ def find_examples(
             positions = ((batch.document_ids[row] == document) & text[row]).nonzero().squeeze(1)
             tokens = pieces_of(batch.input_ids[row][positions])
             for begin, end in example_spans(tokens):
-                here, original = positions[begin:end], tokens[begin:end]
-                corrupted = pieces_of(output.corrupted_ids[row][here])
+                span, original = positions[begin:end], tokens[begin:end]
+                corrupted = pieces_of(output.corrupted_ids[row][span])
                 # Long prose reads better than a few words, tables and code.
                 words = sum(token.isalpha() for token in original) / len(original)
                 quality.append((end - begin >= EXAMPLE_TOKENS[0]) + words)
@@ -180,9 +177,9 @@ def find_examples(
                     {
                         "tokens": corrupted,
                         "original": original,
-                        "masked": masked[row][here].tolist(),
-                        "replaced": output.replaced[row][here].tolist(),
-                        "probability": [round(p, 4) for p in probabilities[row][here].tolist()],
+                        "masked": masked[row][span].tolist(),
+                        "replaced": output.replaced[row][span].tolist(),
+                        "probability": [round(p, 4) for p in probabilities[row][span].tolist()],
                     }
                 )
     best = sorted(np.argsort(quality)[::-1][:EXAMPLES].tolist())
@@ -195,13 +192,13 @@ def example_spans(tokens: Sequence[str]) -> list[tuple[int, int]]:
     A last span that is too short is left out, unless it is the whole text.
     """
     spans, begin = [], 0
-    least, most = EXAMPLE_TOKENS
-    while len(tokens) - begin > most:
-        ends = range(begin + most, begin + least - 1, -1)
+    min_length, max_length = EXAMPLE_TOKENS
+    while len(tokens) - begin > max_length:
+        ends = range(begin + max_length, begin + min_length - 1, -1)
         sentence = (end for end in ends if tokens[end - 1].removeprefix(CONTINUATION) in SENTENCE_ENDS)
         word = (end for end in ends if not tokens[end].startswith(CONTINUATION))
-        end = next(sentence, None) or next(word, begin + most)
+        end = next(sentence, None) or next(word, begin + max_length)
         spans.append((begin, end))
         begin = end
-    rest = len(tokens) - begin
-    return spans if rest == 0 or (spans and rest < least) else [*spans, (begin, len(tokens))]
+    remaining = len(tokens) - begin
+    return spans if remaining == 0 or (spans and remaining < min_length) else [*spans, (begin, len(tokens))]

@@ -56,26 +56,26 @@ class Health:
         # Without a generator (objective mlm), the discriminator predicts the masked tokens.
         name = "generator" if evaluation["generator_loss"] is not None else "discriminator"
         loss = evaluation["generator_loss" if name == "generator" else "lm_loss"]
-        spread = evaluation["logit_spread"]
+        logit_std = evaluation["logit_spread"]
         learns = loss is not None and loss < self.unigram_entropy - UNIGRAM_MARGIN
         at_chance = len(self.aucs) == AUC_WINDOW and sum(self.aucs) / AUC_WINDOW < CHANCE_AUC
-        found = {}
+        alarms = {}
         if learns and at_chance:
-            found["discriminator-at-chance"] = (
+            alarms["discriminator-at-chance"] = (
                 "the generator learns but the discriminator detects replaced tokens no better than chance: "
                 "lower the learning rate, lengthen the warm-up, or make the generator smaller"
             )
-        if spread is not None and spread < CONSTANT_LOGIT_SPREAD:
-            found["logits-without-spread"] = (
+        if logit_std is not None and logit_std < CONSTANT_LOGIT_SPREAD:
+            alarms["logits-without-spread"] = (
                 "the discriminator predicts nearly the same for every token (the majority class): lower the "
                 "learning rate or lengthen the warm-up"
             )
         if not learns:
-            found[f"{name}-at-unigrams"] = (
+            alarms[f"{name}-at-unigrams"] = (
                 f"the {name} knows token frequencies only (loss near their entropy of "
                 f"{self.unigram_entropy:.2f} nats): check the data with `elektron inspect`, or raise the "
                 "learning rate"
             )
-        new = {alarm: message for alarm, message in found.items() if alarm not in self.raised}
+        new = {alarm: message for alarm, message in alarms.items() if alarm not in self.raised}
         self.raised.update(new)
         return new

@@ -52,19 +52,19 @@ def initialize_embeddings(pair: Pair, store: BlockStore, seed: int) -> None:
         return
     slow = pair.discriminator.get_input_embeddings().weight if has_slow_embeddings(pair) else None
     rows, manifest = store.rows("train"), store.manifest
-    wanted = min(len(rows), max(1, MAX_TOKENS // manifest.seq_len))
-    sampled = np.unique(np.linspace(0, len(rows) - 1, wanted).astype(int))
+    num_rows = min(len(rows), max(1, MAX_TOKENS // manifest.seq_len))
+    sampled = np.unique(np.linspace(0, len(rows) - 1, num_rows).astype(int))
     tokens = len(sampled) * manifest.seq_len
     log.info(f"token embeddings start from the co-occurrences of {tokens:,} tokens, which are counted now")
     counts = cooccurrences(rows.take(sampled), manifest.vocab_size, manifest.all_special_ids)
     embeddings = torch.from_numpy(factorize(counts, max(table.shape[1] for table in tables), seed))
-    seen = embeddings.any(dim=1)
+    has_counts = embeddings.any(dim=1)
     with torch.no_grad():
         for table in tables:
             width = min(table.shape[1], embeddings.shape[1])
-            chosen = torch.nn.functional.normalize(embeddings[seen, :width]) * width**0.5
+            chosen = torch.nn.functional.normalize(embeddings[has_counts, :width]) * width**0.5
             rms = LEARNED_EMBEDDING_RMS if table is slow else table.square().mean().sqrt()
-            table[: len(seen)][seen, :width] = chosen.to(table) * rms
+            table[: len(has_counts)][has_counts, :width] = chosen.to(table) * rms
 
 
 def initialize_output_biases(pair: Pair, store: BlockStore) -> None:
@@ -89,10 +89,10 @@ def initialize_output_biases(pair: Pair, store: BlockStore) -> None:
 
 def has_slow_embeddings(pair: Pair) -> bool:
     """Whether the discriminator normalises its token embeddings, does not share them, and has no output matrix."""
-    own = pair.discriminator.get_input_embeddings().weight
-    others = [] if pair.generator is None else pair.parameters_of(GENERATOR)
+    embeddings = pair.discriminator.get_input_embeddings().weight
+    is_shared = any(embeddings is parameter for parameter in pair.parameters_of(GENERATOR))
     output = (pair.masked_lm or pair.discriminator).get_output_embeddings()
-    return pair.family.scale_invariant and output is None and all(own is not other for other in others)
+    return pair.family.scale_invariant and output is None and not is_shared
 
 
 def cooccurrences(rows: NDArray[np.int64], vocab_size: int, special_ids: list[int]) -> sparse.csr_matrix:

@@ -40,13 +40,8 @@ class Masks(NamedTuple):
 
 
 def max_masked_positions(length: int, mask_probability: float) -> int:
-    """K: the most masked positions in a row of `length` tokens."""
+    """K: the maximum number of masked positions in a row of `length` tokens, for the initial mask probability."""
     return max(1, round(mask_probability * length))
-
-
-def draws_in_row(length: int, max_masked: int) -> int:
-    """Uniform numbers that masking takes for a row: one for each position and one for each masked position."""
-    return length + max_masked
 
 
 def mask_rows(
@@ -62,7 +57,7 @@ def mask_rows(
 
     Args:
         input_ids: `(batch, length)` token ids.
-        uniforms: `(batch, draws_in_row(length, max_masked))` numbers in [0, 1).
+        uniforms: `(batch, length + K)` numbers in [0, 1): one for each position and one for each masked position.
         special_ids: ids of `pad` and `mask`.
         never_masked: ids of all special tokens.
         mask_probability: fraction of a row's tokens, without padding, to mask.
@@ -73,17 +68,17 @@ def mask_rows(
     max_masked = uniforms.shape[1] - length
     maskable = ~np.isin(input_ids, never_masked)
     real = (input_ids != special_ids["pad"]).sum(1)
-    wanted = np.minimum(np.maximum(1, np.rint(mask_probability * real)), np.minimum(max_masked, maskable.sum(1)))
+    num_masked = np.minimum(np.maximum(1, np.rint(mask_probability * real)), np.minimum(max_masked, maskable.sum(1)))
     if word_starts is None:
         # Positions that may be masked come first, in random order; the first ones are masked.
         order = np.argsort(np.where(maskable, uniforms[:, :length], 2.0), axis=1, kind="stable")
-        used = wanted
+        num_used = num_masked
     else:
-        chosen = choose_words(maskable, word_starts, uniforms[:, :length], wanted.astype(np.int64))
+        chosen = choose_words(maskable, word_starts, uniforms[:, :length], num_masked.astype(np.int64))
         order = np.argsort(~chosen, axis=1, kind="stable")
-        used = chosen.sum(1)
+        num_used = chosen.sum(1)
     positions = order[:, :max_masked]
-    weights = np.arange(max_masked) < used[:, None]
+    weights = np.arange(max_masked) < num_used[:, None]
 
     becomes_mask = weights & (uniforms[:, length:] >= keep_probability)
     chosen_ids = np.take_along_axis(input_ids, positions, axis=1)
@@ -97,9 +92,9 @@ def choose_words(
     maskable: NDArray[np.bool_],
     word_starts: NDArray[np.bool_],
     uniforms: NDArray[np.float64],
-    wanted: NDArray[np.int64],
+    num_masked: NDArray[np.int64],
 ) -> NDArray[np.bool_]:
-    """Choose whole words that fill at most `wanted` `(batch,)` positions of each row; returns a mask `(batch, length)`.
+    """A mask `(batch, length)` of whole words that fill at most `num_masked` `(batch,)` positions of each row.
 
     Words are taken in random order; those that no longer fit are skipped. If every word of a row is too long, a part
     of one is chosen.
@@ -115,20 +110,20 @@ def choose_words(
     np.add.at(sizes, (np.repeat(row, length), words.ravel()), maskable.ravel())
 
     order = np.argsort(np.where(np.arange(length) < starts.sum(1)[:, None], uniforms, 2.0), axis=1)
-    taken = np.zeros((rows, length), np.bool_)
-    left = wanted.copy()
+    is_chosen = np.zeros((rows, length), np.bool_)
+    remaining = num_masked.copy()
     for rank in range(int(starts.sum(1).max(initial=0))):
         word = order[:, rank]
         size = sizes[row, word]
-        fits = (size > 0) & (size <= left)
-        taken[row[fits], word[fits]] = True
-        left -= np.where(fits, size, 0)
-        if not left.any():
+        fits = (size > 0) & (size <= remaining)
+        is_chosen[row[fits], word[fits]] = True
+        remaining -= np.where(fits, size, 0)
+        if not remaining.any():
             break
-    chosen = maskable & np.take_along_axis(taken, np.maximum(words, 0), axis=1)
-    for number in np.flatnonzero((wanted > 0) & ~chosen.any(1)):
+    chosen = maskable & np.take_along_axis(is_chosen, np.maximum(words, 0), axis=1)
+    for number in np.flatnonzero((num_masked > 0) & ~chosen.any(1)):
         part = np.flatnonzero(words[number] == order[number, 0])
-        chosen[number, part[: wanted[number]]] = True
+        chosen[number, part[: num_masked[number]]] = True
     return chosen
 
 

@@ -42,17 +42,19 @@ class PairOptimizer:
         assert config.learning_rate is not None
         self.max_grad_norm, self.bias_correction = config.max_grad_norm, config.bias_correction
         self.names: dict[Tensor, str] = {p: name for name, p in pair.named_parameters()}
-        discriminator, generator = pair.parameters_of(DISCRIMINATOR), pair.parameters_of(GENERATOR)
-        shared = set(discriminator)
-        own = {DISCRIMINATOR: discriminator, GENERATOR: [p for p in generator if p not in shared]}
-        self.networks = {name: [p for p in parameters if p.requires_grad] for name, parameters in own.items()}
+        discriminator = dict.fromkeys(pair.parameters_of(DISCRIMINATOR))
+        generator = [p for p in pair.parameters_of(GENERATOR) if p not in discriminator]
+        self.networks = {
+            name: [p for p in parameters if p.requires_grad]
+            for name, parameters in ((DISCRIMINATOR, discriminator), (GENERATOR, generator))
+        }
         """The trained parameters of each network; shared ones count as the discriminator's."""
         self.parameters = [p for parameters in self.networks.values() for p in parameters]
         matrices = encoder_matrices(pair) if config.name == "muon" else {}
-        rest = [p for p in self.parameters if p not in matrices]
+        adamw_parameters = [p for p in self.parameters if p not in matrices]
         adamw_groups: list[dict[str, Any]] = [  # no weight decay for norms and biases
-            {"params": [p for p in rest if p.ndim >= 2]},
-            {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
+            {"params": [p for p in adamw_parameters if p.ndim >= 2]},
+            {"params": [p for p in adamw_parameters if p.ndim < 2], "weight_decay": 0.0},
         ]
         self.optimizers: list[torch.optim.Optimizer] = [
             torch.optim.AdamW(
@@ -72,7 +74,7 @@ class PairOptimizer:
             constant_norm = pair.family.scale_invariant  # a generator of another family is not trained
             self.optimizers.append(
                 Muon(
-                    [{"params": found, "parts": parts} for parts, found in by_parts.items()],
+                    [{"params": stacked, "parts": parts} for parts, stacked in by_parts.items()],
                     lr=config.muon_learning_rate,
                     weight_decay=0.0 if constant_norm else config.weight_decay,
                     constant_norm=constant_norm,
@@ -106,11 +108,11 @@ class PairOptimizer:
             for name, parameters in self.networks.items()
             if (gradients := [p.grad for p in parameters if p.grad is not None])
         }
-        found = torch.stack(list(norms.values()))
-        update = torch.isfinite(found).all()
+        stacked = torch.stack(list(norms.values()))
+        update = torch.isfinite(stacked).all()
         if allowed is not None:
             update &= allowed
-        excess = (torch.linalg.vector_norm(found) + CLIP_EPS) / self.max_grad_norm
+        excess = (torch.linalg.vector_norm(stacked) + CLIP_EPS) / self.max_grad_norm
         for group in self._groups():
             group["lr"] = group["peak_lr"] * rate
         for optimizer in self.optimizers:
@@ -125,7 +127,15 @@ class PairOptimizer:
         for optimizer in self.optimizers:
             optimizer.state.clear()
         if not self.bias_correction:
-            leave_out_bias_correction(self.optimizers[0])
+            # AdamW's step counter starts where its bias correction is 1.
+            adamw = self.optimizers[0]
+            for parameter in (p for group in adamw.param_groups for p in group["params"]):
+                device = parameter.device if parameter.device.type == "cuda" else "cpu"
+                adamw.state[parameter] = {
+                    "step": torch.tensor(STEP_WITHOUT_CORRECTION, device=device),
+                    "exp_avg": torch.zeros_like(parameter),
+                    "exp_avg_sq": torch.zeros_like(parameter),
+                }
 
     def state_tensors(self) -> dict[str, Tensor]:
         """The optimizers' state, as `optimizer|parameter|key`."""
@@ -174,8 +184,7 @@ class PairOptimizer:
 def check_tensor(name: str, value: Tensor, shape: torch.Size, dtype: torch.dtype) -> None:
     """Raise ValueError for a tensor of another shape or dtype."""
     if value.shape != shape or value.dtype != dtype:
-        found = f"{value.dtype} {tuple(value.shape)}"
-        raise ValueError(f"{name} is {found} and should be {dtype} {tuple(shape)}")
+        raise ValueError(f"{name} is {value.dtype} {tuple(value.shape)} and should be {dtype} {tuple(shape)}")
 
 
 def encoder_matrices(pair: Pair) -> dict[nn.Parameter, int]:
@@ -187,15 +196,3 @@ def encoder_matrices(pair: Pair) -> dict[nn.Parameter, int]:
         for parameter in module.parameters(recurse=False)
         if parameter.ndim == 2
     }
-
-
-def leave_out_bias_correction(optimizer: torch.optim.Optimizer) -> None:
-    """Start AdamW's step counter where its bias correction is 1."""
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            device = parameter.device if parameter.device.type == "cuda" else "cpu"
-            optimizer.state[parameter] = {
-                "step": torch.tensor(STEP_WITHOUT_CORRECTION, device=device),
-                "exp_avg": torch.zeros_like(parameter),
-                "exp_avg_sq": torch.zeros_like(parameter),
-            }

@@ -60,7 +60,7 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
     if config.nproc is not None and not launched():
         check_world_size(config.nproc, curriculum.shape(0).store_rows)
         del pair  # every process has its own
-        with own_folder(config, store) as folder:
+        with locked_folder(config, store) as folder:
             pass  # its errors are reported once, here, before any process is started
         if not folder.finished:
             launch(config)
@@ -68,14 +68,14 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
     terminate_when_parent_dies()
     set_local_device()
     accelerator = Accelerator.choose(config.precision)
-    timeout = timedelta(seconds=config.collective_timeout)
-    with World(accelerator.device, timeout) as world, deterministic_algorithms(accelerator.device), ExitStack() as held:
+    world = World(accelerator.device, timedelta(seconds=config.collective_timeout))
+    with world, deterministic_algorithms(accelerator.device), ExitStack() as stack:
         if not world.is_main:
             logging.getLogger("elektron").setLevel(logging.ERROR)
         with world.propagate_rank0_error():
             check_world_size(world.size, curriculum.shape(0).store_rows)
             if world.is_main:
-                folder = held.enter_context(own_folder(config, store))
+                folder = stack.enter_context(locked_folder(config, store))
         if not world.is_main:
             folder = RunFolder.open(config, store, writes=False)
         world.barrier()
@@ -93,7 +93,7 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
         if config.track is not None and world.is_main:
             path, step = folder.path, trainer.progress.step
             tracker = Tracker(config.track, path / TRACKING, path.resolve().name, config, step)
-            trainer.metrics_logger.tracker = held.enter_context(closing(tracker))
+            trainer.metrics_logger.tracker = stack.enter_context(closing(tracker))
         # Also after an error, close the writer, which waits for its checkpoint: another session may resume at once.
         with closing(trainer.writer), Interruption() as interruption:
             return trainer.train(interruption)
@@ -116,11 +116,10 @@ def with_precision_of_run(accelerator: Accelerator, config: PretrainConfig, worl
 
 
 @contextmanager
-def own_folder(config: PretrainConfig, store: BlockStore) -> Iterator[RunFolder]:
+def locked_folder(config: PretrainConfig, store: BlockStore) -> Iterator[RunFolder]:
     """The run's folder, created if it is new, and locked against other processes inside the block."""
     folder = RunFolder(config.out)
-    earlier, changed = folder.compare(config, store)
-    if earlier is not None and folder.finished and not changed:
+    if folder.compare(config, store) == "" and folder.finished:
         log.info("%s is finished: its models are in discriminator/ and generator/", folder.path)
         yield folder  # nothing will be written
         return

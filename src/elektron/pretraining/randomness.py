@@ -68,8 +68,8 @@ def rows_from(first: int, count: int, total_rows: int, seed: int) -> NDArray[np.
     epochs, offsets = np.divmod(order, np.uint64(total_rows))
     rows = np.empty(count, np.int64)
     for epoch in np.unique(epochs):
-        here = epochs == epoch
-        rows[here] = permute(offsets[here], total_rows, key_of(seed, int(epoch)))
+        in_epoch = epochs == epoch
+        rows[in_epoch] = permute(offsets[in_epoch], total_rows, key_of(seed, int(epoch)))
     return rows
 
 

@@ -55,10 +55,10 @@ class RunFolder:
             ElektronError: the folder contains something else, or cannot be written.
         """
         folder = cls(config.out, writes)
-        earlier, changed = folder.compare(config, store)
-        if earlier is None or (changed and writes):
+        changed = folder.compare(config, store)
+        if changed is None or (changed and writes):
             try:
-                if earlier is None:
+                if changed is None:
                     make_folder(folder.path)
                     folder.write_json(IDENTITY, {"run": identity_of(config, store)})
                 else:
@@ -72,14 +72,14 @@ class RunFolder:
                 raise ElektronError(f"{what}: choose another --out") from error
         return folder
 
-    def compare(self, config: PretrainConfig, store: BlockStore) -> tuple[PretrainConfig | None, str]:
-        """The settings of the run in the folder (None if it is new), and a text on how they differ; writes nothing.
+    def compare(self, config: PretrainConfig, store: BlockStore) -> str | None:
+        """How the settings of the run in the folder differ, "" if they do not; None if it is new. Writes nothing.
 
         Raises:
             ElektronError: the folder contains another run or something else.
         """
         if self.is_new():
-            return None, ""
+            return None
         if not (self.path / CONFIG).is_file():
             raise ElektronError(f"{self.path} exists and is no run's folder: choose another --out")
         earlier = load_settings(self.path)
@@ -91,7 +91,7 @@ class RunFolder:
                 f"{self.path} is finished, so that changing {' and '.join(changed)} has no effect: "
                 "make the run longer, or choose another --out"
             )
-        return earlier, described(changed, earlier, config)
+        return described(changed, earlier, config)
 
     def has_other_blocks(self, config: PretrainConfig, store: BlockStore) -> bool:
         """Whether the run was started with other blocks, and may resume with these.
@@ -103,7 +103,7 @@ class RunFolder:
         if corpus.get("fingerprint") == store.fingerprint:
             return False
         problem = ""
-        if corpus.get("tokenizer") not in (None, manifest.tokenizer):
+        if corpus.get("tokenizer") != manifest.tokenizer:
             problem = f"blocks of another tokenizer than {config.data}'s"
         elif BLOCKS not in config.resume.allow:
             problem = f"other blocks than {config.data} (allow them by --resume.allow {BLOCKS})"
@@ -257,9 +257,9 @@ def allowed_changes(earlier: PretrainConfig, config: PretrainConfig) -> list[str
     changed = differences(earlier, config, SETTINGS_OUTSIDE_IDENTITY)
     if refused := [name for name in changed if name not in allowed]:
         fixed = any(why_fixed(name, config) for name in changed)
-        way = "" if fixed else f", or resume it with the change by --resume.allow {' '.join(refused)}"
+        advice = "" if fixed else f", or resume it with the change by --resume.allow {' '.join(refused)}"
         raise ElektronError(
-            f"{config.out} holds another run ({described(refused, earlier, config)}): choose another --out{way}"
+            f"{config.out} holds another run ({described(refused, earlier, config)}): choose another --out{advice}"
         )
     return changed
 

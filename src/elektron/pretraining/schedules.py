@@ -85,15 +85,10 @@ class RunLength:
         """How much of the run is done, in its unit."""
         return {"steps": progress.step, "seconds": progress.seconds, "GFLOPs": progress.flops / GIGA}[self.unit]
 
-    def fraction_done(self, progress: Progress) -> float:
-        """How much of the run is done, from 0 to 1."""
-        return min(1.0, max(0.0, self.done(progress) / self.total))
-
-    def schedule_fraction(self, progress: Progress) -> float:
-        """How much of the learning-rate schedule is done; it restarts where a finished run was made longer."""
-        left = self.total - progress.schedule_from
-        done = self.done(progress) - progress.schedule_from
-        return min(1.0, max(0.0, done / left)) if left > 0 else 1.0
+    def fraction_done(self, progress: Progress, since: float = 0.0) -> float:
+        """How much of the run after `since`, a position in its unit, is done, from 0 to 1."""
+        done, length = self.done(progress) - since, self.total - since
+        return min(1.0, max(0.0, done / length)) if length > 0 else 1.0
 
     def __str__(self) -> str:
         return {

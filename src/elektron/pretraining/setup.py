@@ -44,13 +44,12 @@ def with_released_sizes(config: PretrainConfig) -> PretrainConfig:
     """
     if config.init_from is None:
         return config
-    name, _ = split_init_from(config.init_from)
+    name, source, generator_name = continued_networks(config)
     released = load_configuration(name)
     family = released_family(name, released)
     if family.name != config.family:
         log.info("%s is of family %s: so is this run", name, family.name)
     sizes: dict[str, Any] = dataclasses.asdict(sizes_of(released))
-    source, generator_name = generator_source(config)
     if source == "same":
         sizes |= {"generator_width": 1.0, "generator_layers": sizes["num_hidden_layers"]}
     elif generator_name is not None:
@@ -59,38 +58,43 @@ def with_released_sizes(config: PretrainConfig) -> PretrainConfig:
         if family.name not in SHALLOWER_GENERATOR:
             sizes["generator_width"] = generator.hidden_size / sizes["hidden_size"]
     for field in dataclasses.fields(config.network):
-        value, own = getattr(config.network, field.name), sizes.get(field.name)
-        if value is None or own is None:
+        value, released_size = getattr(config.network, field.name), sizes.get(field.name)
+        if value is None or released_size is None:
             continue
-        if field.name == "max_position_embeddings" and value > own:
+        if field.name == "max_position_embeddings" and value > released_size:
             sizes[field.name] = value  # positions can be added
-        elif value != own:
+        elif value != released_size:
             option = f"--network.{field.name.replace('_', '-')}"
-            raise ElektronError(f"{option} {value:g} cannot apply: {config.init_from} has {own:g}: leave it out")
-    taken_over: dict[str, Any] = {"family": family.name, "network": dataclasses.replace(config.network, **sizes)}
-    return dataclasses.replace(config, **taken_over)
+            raise ElektronError(
+                f"{option} {value:g} cannot apply: {config.init_from} has {released_size:g}: leave it out"
+            )
+    changes: dict[str, Any] = {"family": family.name, "network": dataclasses.replace(config.network, **sizes)}
+    return dataclasses.replace(config, **changes)
 
 
-def generator_source(config: PretrainConfig) -> tuple[str | None, str | None]:
-    """The source of the generator of a run with `init_from` (`released`, `same`, `small`), and a released one's name.
+def continued_networks(config: PretrainConfig) -> tuple[str, str | None, str | None]:
+    """What a run with `init_from` continues: the encoder, the source of the generator, and a released generator.
 
-    Both are None without `init_from` or without a generator.
+    The networks are folders or hub names. The source is `released`, `same` or `small`, or None without a generator.
 
     Raises:
         ElektronError: `released` is chosen but no generator is named, or `same` or `small` although one is.
     """
-    if config.init_from is None or not OBJECTIVES[config.objective].generates:
-        return None, None
-    _, name = split_init_from(config.init_from)
-    if config.generator == "released" and name is None:
+    assert config.init_from is not None
+    name, comma, given_generator = config.init_from.partition(",")
+    encoder = network_of_run(name, DISCRIMINATOR) or name
+    if not OBJECTIVES[config.objective].generates:
+        return encoder, None, None
+    generator = given_generator or network_of_run(name, GENERATOR)
+    if config.generator == "released" and generator is None:
         raise ElektronError(
             f"--generator released: {config.init_from} has no generator: name one, or choose same or small"
         )
-    if config.generator in ("same", "small") and "," in config.init_from:
+    if config.generator in ("same", "small") and comma:
         raise ElektronError(f"--generator {config.generator} and a generator in --init-from cannot be used together")
-    without = "same" if config.plan == "frozen_generator" else "small"
-    source = config.generator or ("released" if name is not None else without)
-    return source, name if source == "released" else None
+    copied = "same" if config.plan == "frozen_generator" else "small"
+    source = config.generator or (copied if generator is None else "released")
+    return encoder, source, generator if source == "released" else None
 
 
 def open_blocks(config: PretrainConfig) -> BlockStore:
@@ -157,20 +161,20 @@ def prepare_run(
 def refuse_longer_rows(config: PretrainConfig, length: int, positions: int) -> None:
     """Raise ElektronError for rows that are longer than the networks' positions."""
     if length > positions:
-        way = "raise --network.max-position-embeddings or "
+        advice = "raise --network.max-position-embeddings or "
         if released := released_networks(config):
-            way = f"those of {' and '.join(released)} stay as they are: "
+            advice = f"those of {' and '.join(released)} stay as they are: "
         raise ElektronError(
             f"rows of {length} tokens are longer than the {positions} positions of the "
-            f"networks: {way}prepare shorter rows with --seq-len {positions}"
+            f"networks: {advice}prepare shorter rows with --seq-len {positions}"
         )
 
 
 def released_networks(config: PretrainConfig) -> list[str]:
     """The folders or hub names of the networks that the run starts from."""
     if config.init_from is not None:
-        generator = generator_source(config)[1]
-        return [split_init_from(config.init_from)[0], *([generator] if generator else [])]
+        encoder, _, generator = continued_networks(config)
+        return [encoder] if generator is None else [encoder, generator]
     if config.plan_options.generator is not None:
         return [generator_of_run(config.plan_options.generator)]
     return []
@@ -186,13 +190,13 @@ def pair_for(config: PretrainConfig, manifest: Manifest, tokenizer: PreTrainedTo
             )
     objective, ready_generator = OBJECTIVES[config.objective], config.plan_options.generator
     sizes, generator_sizes = configured_sizes(config.network)
-    rest = (manifest.vocab_size, manifest.special_ids, config.sharing or "embeddings")
+    arguments = (manifest.vocab_size, manifest.special_ids, config.sharing or "embeddings")
     if config.init_from is not None:
         pair = continued_pair(config, manifest, tokenizer)
     elif ready_generator is not None:
-        pair = pair_with_generator(FAMILIES[config.family], sizes, generator_of_run(ready_generator), *rest)
+        pair = pair_with_generator(FAMILIES[config.family], sizes, generator_of_run(ready_generator), *arguments)
     else:
-        pair = build_pair(FAMILIES[config.family], sizes, generator_sizes if objective.generates else None, *rest)
+        pair = build_pair(FAMILIES[config.family], sizes, generator_sizes if objective.generates else None, *arguments)
     if objective.predicts_tokens or config.plan_options.similarity:
         if pair.masked_lm is None:
             pair.new_parts.append("lm")
@@ -209,9 +213,7 @@ def pair_for(config: PretrainConfig, manifest: Manifest, tokenizer: PreTrainedTo
 
 def continued_pair(config: PretrainConfig, manifest: Manifest, tokenizer: PreTrainedTokenizerBase | None) -> Pair:
     """The pair of a run with `init_from`."""
-    assert config.init_from is not None
-    name, _ = split_init_from(config.init_from)
-    source, generator_name = generator_source(config)
+    name, source, generator_name = continued_networks(config)
     if source is not None and config.generator is None:
         log.info("the generator is %s (--generator %s)", generator_name or GENERATORS[source], source)
     vocabulary = None
@@ -231,13 +233,6 @@ def continued_pair(config: PretrainConfig, manifest: Manifest, tokenizer: PreTra
         length=max(manifest.seq_len, sizes.max_position_embeddings),
         vocabulary=vocabulary,
     )
-
-
-def split_init_from(init_from: str) -> tuple[str, str | None]:
-    """The discriminator and the generator, if any, of `--init-from DISCRIMINATOR[,GENERATOR]` or of a run's folder."""
-    name, _, generator = init_from.partition(",")
-    discriminator = network_of_run(name, DISCRIMINATOR) or name
-    return discriminator, generator or network_of_run(name, GENERATOR)
 
 
 def generator_of_run(name: str) -> str:
@@ -261,10 +256,10 @@ def check_same_tokenizer(
     """Raise ElektronError if a released network has another tokenizer than the blocks, or too few embeddings."""
     released = load_tokenizer(name)
     if fingerprint(released) != fingerprint(tokenizer):
-        other = ", or add --replace-tokenizer true" if config.init_from is not None else ""
+        alternative = ", or add --replace-tokenizer true" if config.init_from is not None else ""
         raise ElektronError(
             f"the blocks were made with another tokenizer than {name}: "
-            f"run `elektron prepare … --tokenizer {name}`{other}"
+            f"run `elektron prepare … --tokenizer {name}`{alternative}"
         )
     entries: int = load_configuration(name).vocab_size
     if entries < vocab_size:

@@ -5,44 +5,51 @@ Nothing in a step waits for the device: training metrics are summed there and fe
 
 from __future__ import annotations
 
+import copy
 import logging
 import platform
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 from safetensors import SafetensorError
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from elektron import __version__
 from elektron.accelerator import Accelerator
 from elektron.corpus.blocks import BlockStore
 from elektron.errors import ElektronError
+from elektron.models.dtensors import copy_to_cpu
 from elektron.models.pair import DISCRIMINATOR, GENERATOR, Pair
-from elektron.pretraining.batches import GlobalBatch, Prefetcher
+from elektron.pretraining import checkpoint
+from elektron.pretraining.batches import BatchMaker, GlobalBatch, Prefetcher
+from elektron.pretraining.checkpoint import CheckpointWriter
 from elektron.pretraining.compilation import compile_step, should_compile
 from elektron.pretraining.config import EXAMPLES, SUMMARY, PretrainConfig
-from elektron.pretraining.distributed import World, reshard
+from elektron.pretraining.distributed import World, reshard, shard
 from elektron.pretraining.evaluation import evaluate, find_examples
 from elektron.pretraining.health import Health, first_judged_step
 from elektron.pretraining.launching import Interruption
-from elektron.pretraining.masking import WordFinder
-from elektron.pretraining.metrics import MetricsLogger, MetricSums, metrics_line, summary_text
+from elektron.pretraining.masking import WordFinder, max_masked_positions
+from elektron.pretraining.metrics import NON_FINITE, MetricsLogger, MetricSums, metrics_line, summary_text
 from elektron.pretraining.objectives import UpdateRoles, make_objective
+from elektron.pretraining.optimizers import PairOptimizer
 from elektron.pretraining.plans import Plan
 from elektron.pretraining.randomness import step_seed
-from elektron.pretraining.recovery import RecoverableRun, has_diverged
-from elektron.pretraining.run import RunFolder
-from elektron.pretraining.schedules import effective_warmup, learning_rate_factor
+from elektron.pretraining.recovery import MAX_ROLLBACKS, LossSpikes, has_diverged
+from elektron.pretraining.run import RunFolder, identity_of
+from elektron.pretraining.schedules import Progress, RunLength, effective_warmup, learning_rate_factor
 from elektron.progress import Progress as ProgressBar
 from elektron.terminal import echo
 
 log = logging.getLogger(__name__)
 
 
-class Trainer(RecoverableRun):
+class Trainer:
     """One pre-training run."""
 
     def __init__(
@@ -57,18 +64,30 @@ class Trainer(RecoverableRun):
         plan: Plan,
         words: WordFinder | None,
     ) -> None:
-        self.tokenizer, self.plan = tokenizer, plan
-        self.plan.prepare(pair)
-        super().__init__(config, store, pair, folder, accelerator, world, words)
+        self.config, self.tokenizer, self.folder, self.world = config, tokenizer, folder, world
+        self.accelerator, self.device, self.plan = accelerator, accelerator.device, plan
+        fsdp = config.parallel == "fsdp" and world.is_distributed
+        max_local_rows = world.max_local_rows if fsdp else None
+        self.batches = BatchMaker(store, config, self.device, words, world.local_rows, max_local_rows)
         self.curriculum = self.batches.curriculum
+        self.run_length = RunLength.of(config, self.curriculum.steps)
+        plan.prepare(pair)
+        self.pair = pair.to(self.device)
+        world.broadcast_parameters(self.pair)
+        if fsdp:
+            shard(self.pair, accelerator, world)
+        self.optimizer = PairOptimizer(self.pair, config.optimizer, accelerator.muon_dtype)
+        self.metric_sums = MetricSums(self.device)
+        self.spikes = LossSpikes(self.device)
+        self.writer = CheckpointWriter(folder.path, config.checkpoint)
+        self.settings = identity_of(config, store)
+        self.progress = Progress()
         self.temperature = torch.ones((), device=self.device)
         self.trained = torch.ones(2, dtype=torch.bool, device=self.device)
         """Whether generator and discriminator are trained in a step, `(2,)`."""
         self.objective = make_objective(config, store.manifest.special_ids, store.manifest.vocab_size)
-        self.forward: Any = self.objective
         self.compiled = should_compile(config, self.device, self.flops_of_run())
-        if self.compiled:
-            self.forward = compile_step(self.objective, self.pair, self.device)
+        self.forward = compile_step(self.objective, self.pair, self.device) if self.compiled else self.objective
         steps = self.run_length.steps
         self.warmup = self.fitting_warmup(steps)
         health = Health(store.unigram_entropy, first_judged_step(self.warmup, steps))
@@ -99,8 +118,7 @@ class Trainer(RecoverableRun):
         """
         config = self.config
         self.log_start()
-        continues = config.init_from is not None
-        if continues and self.progress.step == 0 and not self.metrics_logger.evaluated:
+        if config.init_from is not None and self.progress.step == 0 and not self.metrics_logger.evaluated:
             self.log_evaluation()
         self.start_batches()
         if self.compiled:
@@ -182,6 +200,106 @@ class Trainer(RecoverableRun):
         self.progress.flops += self.step_flops(roles, step)
         self.progress.step += 1
 
+    # Saving, resuming and rolling back.
+
+    def device_state(self) -> dict[str, Tensor]:
+        """The tensors of a checkpoint besides weights and optimizer state: metric sums and recent losses."""
+        return {"metrics": self.metric_sums.sums, "losses": self.spikes.state()}
+
+    def save(self, last: bool = False) -> None:
+        """Start writing a checkpoint. A failure is logged and training continues, unless it is the `last`.
+
+        Raises:
+            ElektronError: the last one cannot be written.
+        """
+        self.metric_sums.reduce(self.world)
+        is_main = self.world.is_main
+        state = self.optimizer.state_tensors() | self.device_state()
+        # All ranks gather sharded tensors, and rank 0 keeps them.
+        weights = copy_to_cpu(dict(self.pair.named_parameters()), is_main)
+        state = copy_to_cpu(state, is_main)
+        if is_main:
+            self.writer.start(weights, state, copy.deepcopy(self.progress))
+        if last:
+            with self.world.propagate_rank0_error():
+                self.writer.wait(must_succeed=True)
+
+    def load(self, path: Path) -> None:
+        """Load weights, optimizers, counters and metric sums from a checkpoint."""
+        self.progress, state = checkpoint.load(path, self.pair, self.optimizer, self.device_state())
+        self.metric_sums = MetricSums(self.device)
+        self.metric_sums.load_state(state["metrics"], self.world)
+        self.spikes.load_state(state["losses"])
+        self.batches.skipped_rows = self.progress.skipped_rows
+
+    def newest_checkpoint(self) -> Path | None:
+        """The newest valid checkpoint; rank 0 looks first and renames damaged ones."""
+        self.writer.wait()
+        with self.world.propagate_rank0_error():
+            path = checkpoint.newest_valid(self.folder.path) if self.world.is_main else None
+        if not self.world.is_main:
+            path = checkpoint.newest_valid(self.folder.path)
+        self.world.barrier()
+        return path
+
+    def resume(self) -> None:
+        """Load the newest checkpoint, if there is one, and drop the metrics that were logged after it."""
+        with self.world.propagate_rank0_error():
+            if self.world.is_main:
+                checkpoint.remove_leftovers(self.folder.path)
+        path = self.newest_checkpoint()
+        if path is not None:
+            self.load(path)
+        # Results are only bit-identical if these are the same.
+        device = f"{self.accelerator.kind}, {self.accelerator.precision}, {'compiled' if self.compiled else 'eager'}"
+        self.progress.device, previous_device = device, self.progress.device
+        if self.progress.settings != self.settings:
+            self.spikes.reset()
+            self.progress.settings = self.settings
+        self.folder.cut_metrics(-1 if path is None else self.progress.step)
+        self.world.barrier()  # every rank reads the same metrics
+        if path is None:
+            return
+        self.metrics_logger.resume(self.progress.step)
+        log.info("resuming from step %d", self.progress.step)
+        if previous_device not in ("", device):
+            message = "the checkpoint was written by %s, this is %s: the results will not be bit-identical"
+            log.warning(message, previous_device, device)
+        if self.progress.schedule_from and self.run_length.fraction_done(self.progress) < 1:
+            log.info("the run had ended and is longer now: its schedule restarts here")
+
+    def roll_back(self) -> None:
+        """Return to the newest checkpoint, and skip the rows that came after it.
+
+        Raises:
+            ElektronError: there is no checkpoint, or MAX_ROLLBACKS rollbacks in a row have not helped.
+        """
+        diverged, path = self.progress, self.newest_checkpoint()
+        or_spikes = " or their losses spikes" if self.config.optimizer.skip_spikes else ""
+        message = (
+            f"{diverged.skipped} steps before step {diverged.step} were skipped because their gradients "
+            f"were non-finite{or_spikes}"
+        )
+        if path is None or len(diverged.rollbacks) == MAX_ROLLBACKS:
+            tried = f"skipping rows {MAX_ROLLBACKS} times has not helped"
+            why_not = "there is no checkpoint to roll back to" if path is None else tried
+            self.metrics_logger.log_alarm(diverged.step, NON_FINITE, message)
+            raise ElektronError(
+                f"{message}; {why_not}: start again in another --out with a lower "
+                "--optimizer.learning-rate, a longer --optimizer.warmup or --precision fp32"
+            )
+        self.load(path)
+        step = self.progress.step
+        rows = self.curriculum.rows_before(diverged.step) - self.curriculum.rows_before(step)
+        self.progress.skipped_rows = [*diverged.skipped_rows, (step, rows)]
+        self.batches.skipped_rows = self.progress.skipped_rows
+        self.progress.seconds = diverged.seconds
+        self.progress.rollbacks = [*diverged.rollbacks, diverged.step]
+        self.progress.skipped = 0  # those before the checkpoint have been counted already
+        self.metric_sums = MetricSums(self.device)
+        self.metrics_logger.roll_back(step, rows, message)
+        log.warning("%s: rolling back to step %d and skipping the %s rows since", message, step, f"{rows:,}")
+
     # The position in the run and its schedule.
 
     def start_batches(self) -> None:
@@ -195,9 +313,9 @@ class Trainer(RecoverableRun):
         waited = self.prefetcher.waited_seconds
         return time.perf_counter(), self.progress.step, waited, self.progress.flops
 
-    def fraction_done(self) -> float:
-        """How much of the run is done, equal on all ranks."""
-        fraction = self.run_length.fraction_done(self.progress)
+    def fraction_done(self, since: float = 0.0) -> float:
+        """How much of the run after the position `since` is done, equal on all ranks."""
+        fraction = self.run_length.fraction_done(self.progress, since)
         return self.world.broadcast_scalar(fraction) if self.run_length.unit == "seconds" else fraction
 
     def scheduled_factor(self, fraction: float) -> float:
@@ -208,7 +326,7 @@ class Trainer(RecoverableRun):
             self.spikes.reset()
             progress.stage, progress.stage_step = stage, progress.step
         if progress.schedule_from:
-            fraction = self.run_length.schedule_fraction(progress)
+            fraction = self.fraction_done(progress.schedule_from)  # the run had ended and was made longer
         return learning_rate_factor(
             self.plan.stage_fraction(fraction),
             progress.step - progress.stage_step + 1,
@@ -219,7 +337,7 @@ class Trainer(RecoverableRun):
     def step_flops(self, roles: UpdateRoles, step: int) -> int:
         """FLOPs of a step."""
         shape = self.curriculum.shape(step)
-        masked = self.batches.max_masked(shape.length)
+        masked = max_masked_positions(shape.length, self.config.masking.mask_probability)
         return self.objective.step_flops(self.pair, roles, shape.rows, shape.length, masked)
 
     def flops_of_run(self) -> float:

@@ -15,11 +15,7 @@ from typing import Any, TypeVar
 from elektron.configuration import from_dict, read_yaml, validate
 from elektron.errors import ElektronError, did_you_mean
 from elektron.pretraining.compatibility import SHALLOWER_GENERATOR
-from elektron.pretraining.config import (
-    FAMILY_FIELDS,
-    LENGTHS,
-    PretrainConfig,
-)
+from elektron.pretraining.config import FAMILY_FIELDS, LENGTHS, PretrainConfig
 
 Config = TypeVar("Config", bound=PretrainConfig)
 
@@ -28,12 +24,8 @@ DEFAULT_RECIPE = "elektron-small"
 CONTINUE_RECIPE = "continue"
 """Recipe of a run with `init_from` that names none."""
 
-# Sizes of the generator, which some families make narrower and others shallower than the discriminator.
-_GENERATOR_FIELDS = (
-    "network.embedding_size",
-    "network.generator_width",
-    "network.generator_layers",
-)
+GENERATOR_FIELDS = ("network.embedding_size", "network.generator_width", "network.generator_layers")
+"""Sizes of the generator, which some families make narrower and others shallower than the discriminator."""
 
 
 def pretrain_config(recipe: str | Path | None = None, overrides: Mapping[str, Any] | None = None) -> PretrainConfig:
@@ -54,35 +46,34 @@ def pretrain_config(recipe: str | Path | None = None, overrides: Mapping[str, An
 
 
 def with_recipe(
-    config_class: type[Config],
-    recipe: str | Path | None = None,
-    overrides: Mapping[str, Any] | None = None,
+    config_class: type[Config], recipe: str | Path | None = None, overrides: Mapping[str, Any] | None = None
 ) -> Config:
     """Like `pretrain_config`, for any configuration that has the settings of a pre-training."""
-    own = validate(config_class, overrides or {})
-    path = recipe_path(default_recipe(own) if recipe is None else recipe)
+    changes = validate(config_class, overrides or {})
+    path = recipe_path(default_recipe(changes) if recipe is None else recipe)
     base = validate(PretrainConfig, read_yaml(path), label=lambda name: f"{path}: {name}")
-    for values, where in ((base, f"{path}: "), (own, "")):
+    for values, where in ((base, f"{path}: "), (changes, "")):
         given = [length for length in LENGTHS if values.get(length) is not None]
         if len(given) > 1:
             raise ElektronError(
                 f"{where}{' and '.join(given)} cannot be used together: give one of {', '.join(LENGTHS)}"
             )
     dropped: set[str] = set()
-    if own.get("init_from") is not None:
+    if changes.get("init_from") is not None:
         # The sizes are the checkpoint's; those that the caller sets are compared with it.
         dropped.update(name for name in base if name.startswith("network."))
-    if any(own.get(length) is not None for length in LENGTHS):
+    if any(changes.get(length) is not None for length in LENGTHS):
         dropped.update(LENGTHS)
-    family = own.get("family", base.get("family", PretrainConfig.family))
+    family = changes.get("family", base.get("family", PretrainConfig.family))
     # A recipe for continued pre-training fits every family.
-    base_family = base.get("family", family if own.get("init_from") or base.get("init_from") else PretrainConfig.family)
+    continues = changes.get("init_from") or base.get("init_from")
+    base_family = base.get("family", family if continues else PretrainConfig.family)
     if family != base_family:
         dropped.update(FAMILY_FIELDS)
     if (family in SHALLOWER_GENERATOR) != (base_family in SHALLOWER_GENERATOR):
-        dropped.update(_GENERATOR_FIELDS)
+        dropped.update(GENERATOR_FIELDS)
     kept = {name: value for name, value in base.items() if name not in dropped}
-    return from_dict(config_class, kept | own)
+    return from_dict(config_class, kept | changes)
 
 
 def default_recipe(settings: Mapping[str, Any]) -> str:

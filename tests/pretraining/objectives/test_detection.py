@@ -12,15 +12,7 @@ from elektron.pretraining.evaluation import auc_of_histogram
 from elektron.pretraining.objectives import UpdateRoles
 from elektron.pretraining.objectives.base import logit_histogram, packed_positions
 from tests.models.conftest import SIZES, alone, make_pair
-from tests.pretraining.objectives.batches import (
-    ONE,
-    USED,
-    make_batch,
-    objective_of,
-    run,
-    whole,
-    with_gradient,
-)
+from tests.pretraining.objectives.batches import ONE, USED, make_batch, objective_of, run, whole, with_gradient
 
 
 def test_losses_equal_equations_of_paper(family):
@@ -162,10 +154,7 @@ def test_gradient_of_weighted_loss_is_weighted_sum_of_gradients(family):
         gradients.append(table.grad.clone())
     pair.zero_grad()
     output = run("rtd", pair, batch)
-    losses = (
-        objective.generator_loss(output, whole(batch)),
-        objective.discriminator_loss(output, whole(batch)),
-    )
+    losses = (objective.generator_loss(output, whole(batch)), objective.discriminator_loss(output, whole(batch)))
     sum(losses).backward()
     torch.testing.assert_close(table.grad, gradients[0] + 50 * gradients[1], atol=1e-4, rtol=1e-3)
     assert F.cosine_similarity(gradients[0].flatten(), gradients[1].flatten(), dim=0) < 0.99

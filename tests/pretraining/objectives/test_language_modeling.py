@@ -6,15 +6,7 @@ import torch
 from elektron.pretraining.objectives.base import packed_positions
 from elektron.pretraining.objectives.language_modeling import copy_losses
 from tests.models.conftest import VOCABULARY
-from tests.pretraining.objectives.batches import (
-    USED,
-    make_batch,
-    objective_of,
-    pair_for,
-    run,
-    whole,
-    with_gradient,
-)
+from tests.pretraining.objectives.batches import USED, make_batch, objective_of, pair_for, run, whole, with_gradient
 
 
 def corrected_log_probabilities(pair, ids, batch):

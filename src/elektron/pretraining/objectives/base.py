@@ -19,7 +19,7 @@ from elektron.models.flops import encoder_flops, replaced_head_flops, token_head
 from elektron.models.packed import PackedPositions, make_packed_positions
 from elektron.models.pair import DISCRIMINATOR, GENERATOR, Pair
 from elektron.pretraining.batches import GlobalBatch, MicroBatch
-from elektron.pretraining.objectives.corruption import Corruption, at_least_fp32, at_positions, corrupt
+from elektron.pretraining.objectives.corruption import Corruption, at_least_fp32, at_positions, corrupt, token_losses
 
 # Logits from -8 to 8 in steps of 1/32: fine enough for an AUC to three digits.
 HISTOGRAM_BINS = 512
@@ -121,10 +121,11 @@ class Objective(ABC):
 
     def losses(self, output: Output, batch: GlobalBatch, roles: UpdateRoles) -> dict[str, Tensor]:
         """The loss of each network that is trained and that the objective has a loss for."""
-        generator = self.generator_loss(output, batch) if roles.generator else None
-        discriminator = self.discriminator_loss(output, batch) if roles.discriminator else None
-        found = {GENERATOR: generator, DISCRIMINATOR: discriminator}
-        return {network: loss for network, loss in found.items() if loss is not None}
+        losses = {
+            GENERATOR: self.generator_loss(output, batch) if roles.generator else None,
+            DISCRIMINATOR: self.discriminator_loss(output, batch) if roles.discriminator else None,
+        }
+        return {network: loss for network, loss in losses.items() if loss is not None}
 
     def generator_loss(self, output: Output, batch: GlobalBatch) -> Tensor | None:
         """The generator's loss, a mean over the masked tokens of the global batch."""
@@ -149,11 +150,7 @@ class Objective(ABC):
 
     def total_loss(self, metrics: dict[str, float | None]) -> float:
         """The weighted sum of an evaluation's losses, as in training."""
-        weights = {
-            "generator_loss": 1.0,
-            "discriminator_loss": self.detection_weight,
-            "lm_loss": self.lm_weight,
-        }
+        weights = {"generator_loss": 1.0, "discriminator_loss": self.detection_weight, "lm_loss": self.lm_weight}
         return sum(weight * (metrics[name] or 0.0) for name, weight in weights.items())
 
     def token_counts(self, batch: GlobalBatch) -> dict[str, float | Tensor]:
@@ -240,9 +237,7 @@ def policy_loss(pair: Pair, batch: MicroBatch, corruption: Corruption, logits: T
         reward = at_positions(losses, batch.masked_positions)
     baseline = F.softplus(-at_least_fp32(pair.baseline(corruption.states.detach())).squeeze(-1))
     advantage = (reward - baseline).detach() * batch.weights
-    log_probabilities = -F.cross_entropy(
-        corruption.token_logits.flatten(0, 1), corruption.samples.flatten(), reduction="none"
-    ).view_as(corruption.samples)
+    log_probabilities = -token_losses(corruption.token_logits, corruption.samples)
     return -(advantage * log_probabilities).sum() + ((reward - baseline).square() * batch.weights).sum()
 
 

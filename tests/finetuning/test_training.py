@@ -29,12 +29,7 @@ class Setup:
 
     def __init__(self, folder, **options):
         self.encoder = load_encoder(str(folder))
-        settings = {
-            "dropout": 0.0,
-            "epochs": 3.0,
-            "batch_size": 16,
-            "learning_rate": 5e-3,
-        } | options
+        settings = {"dropout": 0.0, "epochs": 3.0, "batch_size": 16, "learning_rate": 5e-3} | options
         config = FinetuneConfig(task="classification", model="m", train=["t"], out=Path("o"), **settings)
         self.config = recipe.resolve(config, family="elektron", width=32, longest=64, rows=64, pretrained=True)
         rows = records()
@@ -43,17 +38,9 @@ class Setup:
         torch.manual_seed(0)
         self.model = self.task.new_model(self.encoder, 0.0)
 
-    def train(self, evaluate, seed=1):
-        return train(
-            self.task,
-            self.model,
-            self.encoder.tokenizer,
-            self.features,
-            self.config,
-            seed,
-            evaluate,
-            "test",
-        )
+    def train(self, evaluate):
+        tokenizer = self.encoder.tokenizer
+        return train(self.task, self.model, tokenizer, self.features, self.config, evaluate, "test", seed=1)
 
 
 def accuracies(*figures):

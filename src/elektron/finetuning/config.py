@@ -31,7 +31,6 @@ from elektron.tracking import TrackerName
 
 LEAST_LENGTH = 8
 """Smallest `max_length`: the special tokens and a few tokens of text."""
-TASK_ALIASES = (("ner", "token-classification"), ("qa", "question-answering"), ("mt", "translation"))
 TaskName = Annotated[
     Literal[
         "classification",
@@ -44,10 +43,8 @@ TaskName = Annotated[
         "generation",
         "embedding",
     ],
-    Aliases(TASK_ALIASES),
+    Aliases((("ner", "token-classification"), ("qa", "question-answering"), ("mt", "translation"))),
 ]
-
-
 MaxLength = Annotated[int, Within(least=LEAST_LENGTH, most=1 << 20)]
 
 

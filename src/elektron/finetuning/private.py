@@ -104,10 +104,11 @@ def train_privately(
     tokenizer: PreTrainedTokenizerBase,
     features: Sequence[Feature],
     config: FinetuneConfig,
-    privacy: Privacy,
     evaluate: Callable[[], dict[str, float]],
     title: str,
     tracker: Tracker | None = None,
+    *,
+    privacy: Privacy,
 ) -> History:
     """Train `model` in place, except its token embeddings.
 

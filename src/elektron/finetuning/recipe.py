@@ -222,8 +222,8 @@ def check_private(config: FinetuneConfig) -> None:
     if config.task not in PRIVATE_TASKS:
         raise ElektronError(f"--private is for {comma_list(PRIVATE_TASKS)}, not for {config.task}")
     swept = [name for name in NOISE_SETTINGS if name in combinations(config.sweep)[0]]
-    same = {Path(name).resolve() for name in config.train}
-    for found, why in (
+    train = {Path(name).resolve() for name in config.train}
+    for refused, why in (
         (config.model.startswith(SCRATCH), f"{SCRATCH}RECIPE: it trains no token embeddings"),
         (config.baseline, "--baseline: a second network would spend the budget again"),
         (config.max_train, "--max-train: which rows are drawn depends on the others"),
@@ -236,11 +236,11 @@ def check_private(config: FinetuneConfig) -> None:
             "predictions; give --eval FILE and --test FILE with rows that need no protection",
         ),
         (
-            any(Path(name).resolve() in same for name in (*config.eval, *config.test)),
+            any(Path(name).resolve() in train for name in (*config.eval, *config.test)),
             "a file both in --train and in --eval or --test, whose rows are shown unprotected",
         ),
     ):
-        if found:
+        if refused:
             raise ElektronError(f"--private refuses {why}")
 
 

@@ -52,10 +52,11 @@ def train(
     tokenizer: PreTrainedTokenizerBase,
     features: Sequence[Feature],
     config: FinetuneConfig,
-    seed: int,
     evaluate: Callable[[], dict[str, float]],
     title: str,
     tracker: Tracker | None = None,
+    *,
+    seed: int,
 ) -> History:
     """Train `model` in place.
 
@@ -65,11 +66,11 @@ def train(
         tokenizer: tokenizer of the encoder.
         features: labelled training features.
         config: a resolved configuration, see `recipe.resolve`.
-        seed: seed of the order of rows and of dropout.
         evaluate: computes the metrics of the model on the evaluation rows; `task.metric` decides which
             epoch is kept, if `config.keep` is `best`.
         title: title of the progress bar.
         tracker: receives the metrics of each epoch.
+        seed: seed of the order of rows and of dropout.
 
     Returns:
         The metrics of each epoch, and which epoch was kept.
@@ -211,11 +212,11 @@ class Monitor(TrainerCallback):
         if self.tracker is not None:
             self.tracker.log("eval", metrics, step)
         epochs, value = self.history.epochs, metrics.get(self.metric)
-        earlier = [epoch.eval for epoch in epochs if epoch.eval is not None]
+        earlier = [each.eval for each in epochs if each.eval is not None]
         epochs.append(Epoch(round(epoch, 2), loss, value, metrics.get("loss")))
         if self.config.keep == "last":
             self.history.kept = len(epochs) - 1
-        elif value is not None and all(value > before for before in earlier):
+        elif value is not None and all(value > previous for previous in earlier):
             self.history.kept = len(epochs) - 1
             self.best = {name: tensor.detach().to("cpu", copy=True) for name, tensor in model.state_dict().items()}
         epochs_since = len(epochs) - 1 - self.history.kept

@@ -35,11 +35,9 @@ def animal_config(encoders, animals, out, family="elektron", **options):
 
 
 def tune(encoders, task, train, out, family="elektron", **options):
-    """The metrics of a model that is quickly fine-tuned on one file."""
-    settings = QUICK | {"eval": ["0.2"]} | options
-    return finetune(
-        FinetuneConfig(task=task, model=str(encoders[family]), train=[str(train)], out=out / "m", **settings)
-    )
+    """The metrics of a model that is quickly fine-tuned on a file or a list of rows."""
+    settings = QUICK | {"eval": ["0.2"], "train": train if isinstance(train, list) else [str(train)]} | options
+    return finetune(FinetuneConfig(task=task, model=str(encoders[family]), out=out / "m", **settings))
 
 
 @pytest.fixture(scope="module")
@@ -215,19 +213,12 @@ def test_unusable_out_raises_before_files_are_read(encoders, animals, tmp_path):
     for out in (tmp_path, tmp_path / "file" / "m"):
         with pytest.raises(ElektronError, match=r"not empty|cannot be written"):
             finetune(animal_config(encoders, animals, out, train=["no such file"]))
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]
 
 
-def test_scratch_recipe_finetunes_without_pretrained_weights(animals, tmp_path):
-    finetune(
-        FinetuneConfig(
-            task="classification",
-            model="scratch:quickstart",
-            train=[str(animals["train"])],
-            eval=["0.2"],
-            out=tmp_path / "m",
-            epochs=1.0,
-        )
-    )
+def test_scratch_recipe_finetunes_without_pretrained_weights(encoders, animals, tmp_path):
+    options = {"model": "scratch:quickstart", "eval": ["0.2"], "epochs": 1.0}
+    finetune(animal_config(encoders, animals, tmp_path / "m", **options))
     details = read(tmp_path / "m/details.json")
     assert details["weights"]["loaded"] == 0
     assert details["eval_rows"] == 40
@@ -367,14 +358,10 @@ def test_evaluation_columns_that_differ_from_training_raise(encoders, tmp_path):
     train = write_jsonl(tmp_path / "train.jsonl", [row | {"pair": "b"}, row | {"pair": "c", "label": "y"}])
     other = write_jsonl(tmp_path / "eval.jsonl", [row | {"other": "b"}])
     for first, second, says in ((train, other, "lacks a pair"), (other, train, "has a pair")):
-        config = FinetuneConfig(
-            task="classification", model=str(encoders["electra"]), train=[str(first)], eval=[str(second)],
-            out=tmp_path / "m",
-        )  # fmt: skip
         if first == other:
             write_jsonl(other, [row, row | {"label": "y"}])
         with pytest.raises(ElektronError, match=f"it {says}, unlike the training rows"):
-            finetune(config)
+            tune(encoders, "classification", first, tmp_path, eval=[str(second)])
 
 
 def test_multiple_labels_for_single_label_model_raise(electra, tmp_path):
@@ -554,23 +541,10 @@ class TestBadInput:
         assert main(["predict", str(encoders["electra"]), "--input", str(animals["test"])]) == 2
         assert "has not been fine-tuned" in capsys.readouterr().err
 
-    def test_nonempty_out_folder(self, encoders, animals, tmp_path):
-        (tmp_path / "mine.txt").write_text("mine")
-        with pytest.raises(ElektronError, match="not empty"):
-            finetune(animal_config(encoders, animals, tmp_path))
-        assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
-
-    def test_scratch_baseline_of_scratch_model(self, animals, tmp_path):
+    def test_scratch_baseline_of_scratch_model(self, encoders, animals, tmp_path):
+        options = {"model": "scratch:quickstart", "baseline": "scratch"}
         with pytest.raises(ElektronError, match="pretrained --model"):
-            finetune(
-                FinetuneConfig(
-                    task="classification",
-                    model="scratch:quickstart",
-                    train=[str(animals["train"])],
-                    out=tmp_path / "m",
-                    baseline="scratch",
-                )
-            )
+            finetune(animal_config(encoders, animals, tmp_path / "m", **options))
 
 
 def test_float_and_integer_labels_are_equal_classes(encoders, tmp_path):
@@ -579,17 +553,7 @@ def test_float_and_integer_labels_are_equal_classes(encoders, tmp_path):
     train = tmp_path / "train.csv"
     train.write_text("".join(f"{n},{text},{label}.0\n" for n, (text, label) in enumerate(rows)))
     out = tmp_path / "m"
-    finetune(
-        FinetuneConfig(
-            task="classification",
-            model=str(encoders["electra"]),
-            train=[str(train)],
-            text="2",
-            label="3",
-            out=out,
-            epochs=1,
-        )
-    )
+    tune(encoders, "classification", train, tmp_path, "electra", text="2", label="3", epochs=1)
     assert json.loads((out / "task.json").read_text())["labels"] == ["0", "1"]
     assert {row["3"] for row in lines(out / "predictions.jsonl")} <= {"0", "1"}
     predict(PredictConfig(model=str(out), input=str(train), output=tmp_path / "p.jsonl"))
@@ -602,17 +566,7 @@ def test_float_and_integer_labels_are_equal_classes(encoders, tmp_path):
 
 def test_max_train_keeps_labels_of_undrawn_classes(encoders, tmp_path):
     rows = [{"text": t, "label": x} for t, x in [*labelled_sentences(40, 5), ("a bird .", "rare")]]
-    metrics = finetune(
-        FinetuneConfig(
-            task="classification",
-            model=str(encoders["electra"]),
-            train=rows,
-            eval=rows,
-            max_train=2,
-            out=tmp_path / "m",
-            epochs=1,
-        )
-    )
+    metrics = tune(encoders, "classification", rows, tmp_path, "electra", eval=rows, max_train=2, epochs=1)
     assert metrics["rows"] == 41
     labels = json.loads((tmp_path / "m/task.json").read_text())["labels"]
     assert labels == ["animal", "person", "rare"]

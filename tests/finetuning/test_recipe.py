@@ -88,9 +88,13 @@ def test_stride_as_long_as_encoder_input_raises():
         resolved({"stride": 64}, longest=64)
 
 
-def test_layer_decay_0_for_embedding_raises():
-    with pytest.raises(ElektronError, match="--layer-decay 0"):
-        check(config("embedding", layer_decay=0.0))
+@pytest.mark.parametrize(
+    ("task", "settings", "complaint"),
+    [("embedding", {"layer_decay": 0.0}, "--layer-decay 0"), ("mt", {"patience": 1}, "--patience needs --keep best")],
+)
+def test_contradictory_settings_raise(task, settings, complaint):
+    with pytest.raises(ElektronError, match=complaint):
+        check(config(task, **settings))
 
 
 def test_max_length_above_encoder_limit_raises():

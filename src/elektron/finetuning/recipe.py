@@ -13,7 +13,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from elektron import sweep
 from elektron.errors import ElektronError, comma_list
@@ -65,16 +65,10 @@ NOT_SWEPT = {
 }
 
 
-class Size(NamedTuple):
-    """Defaults for encoders with a hidden size of at most `width`."""
-
-    width: float
-    learning_rate: float
-    layer_decay: float
-
-
-PAPER = (Size(256, 3e-4, 0.8), Size(768, 1e-4, 0.8), Size(math.inf, 5e-5, 0.9))
-ELEKTRON = (Size(256, 1e-3, 1.0), Size(768, 3e-4, 0.9), Size(math.inf, 1e-4, 0.9))
+PAPER = ((256, 3e-4, 0.8), (768, 1e-4, 0.8), (math.inf, 5e-5, 0.9))
+"""Largest hidden size, with its learning rate and its layer-wise decay."""
+ELEKTRON = ((256, 1e-3, 1.0), (768, 3e-4, 0.9), (math.inf, 1e-4, 0.9))
+"""The same for family elektron."""
 
 
 def resolve(
@@ -94,7 +88,7 @@ def resolve(
         ElektronError: `max_length` is more than the encoder can read, or `stride` is too large.
     """
     sizes = ELEKTRON if family == "elektron" else PAPER
-    size = next(size for size in sizes if width <= size.width)
+    _, learning_rate, layer_decay = next(size for size in sizes if width <= size[0])
     length = min(DEFAULT_MAX_LENGTH, longest)
     epochs = 10 if config.task == "regression" or rows < FEW_ROWS else 3
     if config.task == "question-answering":
@@ -102,8 +96,8 @@ def resolve(
     defaults: dict[str, Any] = {
         "optimizer": "muon" if family == "elektron" else "adamw",
         "muon_learning_rate": MUON_LEARNING_RATE,
-        "learning_rate": size.learning_rate,
-        "layer_decay": size.layer_decay if pretrained else 1.0,
+        "learning_rate": learning_rate,
+        "layer_decay": layer_decay if pretrained else 1.0,
         "epochs": float(epochs if pretrained else 3 * epochs),
         "batch_size": 32,
         "weight_decay": 0.0 if pretrained else 0.01,

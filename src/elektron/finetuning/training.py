@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -123,7 +124,7 @@ def train(
             data_collator=lambda rows: task.collate(rows, tokenizer),
             train_dataset=list(features),
             optimizers=(optimizer, schedule),
-            compute_loss_func=smoothed_loss(smoothing) if smoothing else None,
+            compute_loss_func=partial(smoothed_loss, smoothing) if smoothing else None,
             callbacks=[monitor],
         )
         trainer.remove_callback(PrinterCallback)
@@ -135,17 +136,13 @@ def train(
     return monitor.finish(model)
 
 
-def smoothed_loss(smoothing: float) -> Callable[..., Tensor]:
+def smoothed_loss(smoothing: float, outputs: Any, labels: Tensor, num_items_in_batch: Any = None) -> Tensor:
     """Cross-entropy with label smoothing (Szegedy et al. 2016).
 
     It is computed in fp32, whatever the precision of matrix products; the Trainer's own is not.
     """
-
-    def loss(outputs: Any, labels: Tensor, num_items_in_batch: Any = None) -> Tensor:
-        logits = outputs["logits"].float().flatten(0, -2)
-        return F.cross_entropy(logits, labels.flatten(), label_smoothing=smoothing)
-
-    return loss
+    logits = outputs["logits"].float().flatten(0, -2)
+    return F.cross_entropy(logits, labels.flatten(), label_smoothing=smoothing)
 
 
 class Monitor(TrainerCallback):

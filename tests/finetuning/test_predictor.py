@@ -30,8 +30,8 @@ def classification():
 
 
 @pytest.fixture(autouse=True)
-def tokens_at_once(monkeypatch):
-    monkeypatch.setitem(module.TOKENS_AT_ONCE, "cpu", 24)
+def max_batch_tokens(monkeypatch):
+    monkeypatch.setitem(module.MAX_BATCH_TOKENS, "cpu", 24)
 
 
 def test_batches_are_filled_up_to_token_limit(classification):

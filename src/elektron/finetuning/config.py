@@ -29,7 +29,7 @@ from elektron.configuration import (
 from elektron.finetuning.in_memory import as_source
 from elektron.tracking import TrackerName
 
-LEAST_LENGTH = 8
+MIN_LENGTH = 8
 """Smallest `max_length`: the special tokens and a few tokens of text."""
 TaskName = Annotated[
     Literal[
@@ -45,7 +45,8 @@ TaskName = Annotated[
     ],
     Aliases((("ner", "token-classification"), ("qa", "question-answering"), ("mt", "translation"))),
 ]
-MaxLength = Annotated[int, Within(least=LEAST_LENGTH, most=1 << 20)]
+Truncation = Literal["head", "head-tail", "windows"]
+MaxLength = Annotated[int, Within(least=MIN_LENGTH, most=1 << 20)]
 
 
 @dataclass(kw_only=True)
@@ -195,7 +196,7 @@ class FinetuneConfig(FilesConfig):
     max_length: MaxLength | None = None
     """Longest input in tokens; longer inputs are shortened, see --truncation (default: 512, or 256 for generated text,
     but at most what the encoder can read)."""
-    truncation: Literal["head", "head-tail", "windows"] | None = None
+    truncation: Truncation | None = None
     """What is read of longer texts: the beginning, beginning and end, or all of it in overlapping windows
     (default: head)."""
     stride: NotNegative[int] | None = None

@@ -151,9 +151,9 @@ def load_encoder(name: str) -> Encoder:
     Raises:
         ElektronError: no encoder can be read there, or its tokenizer has another vocabulary.
     """
-    given, name = name, network_of_run(name, DISCRIMINATOR) or name
-    if name != given:
-        log.info("%s is a pre-training run: the model is %s", given, name)
+    if discriminator := network_of_run(name, DISCRIMINATOR):
+        log.info("%s is a pre-training run: the model is %s", name, discriminator)
+        name = discriminator
     config = load_configuration(name)
     if config.is_encoder_decoder or getattr(config, "is_decoder", False):
         raise ElektronError(f"{name} is a {config.model_type} with a decoder: give an encoder")
@@ -164,9 +164,8 @@ def load_encoder(name: str) -> Encoder:
         )
     tokenizer = load_tokenizer(name)
     check_token_ids(name, tokenizer, config.vocab_size)
-    kept = hasattr(config, "pretraining_objective")
     is_masked_lm = (config.architectures or [""])[0].endswith("ForMaskedLM")
-    if config.model_type in FAMILIES and is_masked_lm and not kept:
+    if config.model_type in FAMILIES and is_masked_lm and not hasattr(config, "pretraining_objective"):
         log.warning("%s is a generator: usually the discriminator in the folder beside it is fine-tuned", name)
     if isinstance(encoder, ElektronModel):
         rescale_embeddings(encoder.embeddings.word_embeddings.weight)

@@ -52,7 +52,7 @@ log = logging.getLogger(__name__)
 
 RESTARTS = 2
 """How often a training run is repeated at most if its model has collapsed, see `Search.collapse`."""
-FEWEST_STEPS = 50
+MIN_STEPS = 50
 """A shorter training run is not repeated: its model has not learned yet, and another seed would not help."""
 SEED_OF_RESTART = 1000
 """Added to the seed for each repetition."""
@@ -216,12 +216,12 @@ class Search:
                 break
             steps = math.ceil(trial.epochs[-1].epoch * len(features) / (config.batch_size or 1))
             advice = "it is trained again with another seed"
-            if steps < FEWEST_STEPS:
+            if steps < MIN_STEPS:
                 advice = "more --epochs may help"
             elif restart == RESTARTS:
                 advice = "another --learning-rate or more --epochs may help"
             log.warning("%s has collapsed after %d steps, %s: %s", trial.name, steps, trial.collapsed, advice)
-            if steps < FEWEST_STEPS:
+            if steps < MIN_STEPS:
                 break
         trial.seconds = time.perf_counter() - began
         log.info("%s: %s %.4g on eval", trial.name, task.metric, trial.value(task.metric))
@@ -265,7 +265,7 @@ class Search:
             # The metrics of generated text take too long to be computed after each epoch.
             if not best:
                 return {"loss": predictor.loss(eval_features)}
-            return task.measure(records, predictor.predict_features(records, eval_features))()
+            return task.measure(records, predictor.predict(records, "evaluating", eval_features))()
 
         with self.tracker(trial, config, seed) as tracker:
             arguments = (task, model, tokenizer, features, config, evaluate, trial.name, tracker)

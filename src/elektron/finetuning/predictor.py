@@ -21,10 +21,10 @@ from elektron.finetuning.tasks.base import Outputs, Predictions, Task
 from elektron.io.checksums import write_checksums
 from elektron.progress import Progress
 
-TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 32_768}
+MAX_BATCH_TOKENS = {"cpu": 4096, "cuda": 32_768}
 """Most tokens in a batch, by type of device. On CPUs more are not faster, and slower once activations exceed caches."""
 MIN_FILL = 1 / 16
-"""A batch with at least this fraction of `TOKENS_AT_ONCE` gets no much shorter rows, see `MIN_LENGTH_RATIO`."""
+"""A batch with at least this fraction of `MAX_BATCH_TOKENS` gets no much shorter rows, see `MIN_LENGTH_RATIO`."""
 MIN_LENGTH_RATIO = 0.8
 """A row is much shorter if its length is below this fraction of the longest row in the batch."""
 
@@ -48,7 +48,7 @@ class Predictor:
     tokenizer: PreTrainedTokenizerBase
     accelerator: Accelerator
     batch_size: int | None = None
-    """Most rows in a batch; batches of long rows have fewer. None for as many as `TOKENS_AT_ONCE` allows."""
+    """Most rows in a batch; batches of long rows have fewer. None for as many as `MAX_BATCH_TOKENS` allows."""
 
     def __post_init__(self) -> None:
         self.model.to(self.accelerator.device)
@@ -61,15 +61,11 @@ class Predictor:
         self.task.save(folder)
         write_checksums(folder)
 
-    def predict(self, records: Records, title: str | None = None) -> Predictions:
-        """A prediction for each record, with a progress bar if there is a title."""
+    def predict(self, records: Records, title: str | None = None, features: Features | None = None) -> Predictions:
+        """A prediction for each record, with a progress bar if there is a title; `features` avoids computing them."""
         if not records:
             return []
-        features = self.task.features(records, self.tokenizer, labelled=False)
-        return self.predict_features(records, features, title)
-
-    def predict_features(self, records: Records, features: Features, title: str | None = "evaluating") -> Predictions:
-        """Like `predict`, for features that have been computed already."""
+        features = features or self.task.features(records, self.tokenizer, labelled=False)
         outputs, _ = self._run(features, title, loss=False)
         return self.task.predictions(records, features, outputs)
 
@@ -111,7 +107,7 @@ class Predictor:
     def batches(self, features: Features, title: str | None = None) -> Iterator[tuple[list[int], Batch]]:
         """Indices of features and their batch on the device; the longest come first, to run out of memory early."""
         sizes = list(map(self.task.size, features))
-        tokens = TOKENS_AT_ONCE[self.accelerator.device.type]
+        tokens = MAX_BATCH_TOKENS[self.accelerator.device.type]
         done = 0
         with Progress(title or "", len(features), "inputs", shown=title is not None, brief=True) as bar:
             for indices in batches_by_size(sizes, tokens, self.batch_size):

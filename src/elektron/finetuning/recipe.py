@@ -17,7 +17,7 @@ from typing import Any
 
 from elektron import sweep
 from elektron.errors import ElektronError, comma_list
-from elektron.finetuning.config import LEAST_LENGTH, DecodingConfig, FilesConfig, FinetuneConfig
+from elektron.finetuning.config import MIN_LENGTH, DecodingConfig, FilesConfig, FinetuneConfig
 from elektron.recipes import pretrain_config, recipe_names
 
 SCRATCH = "scratch:"
@@ -196,7 +196,7 @@ def check(config: FinetuneConfig) -> None:
 
 def refuse_long_stride(stride: int | None, length: int) -> None:
     """Raise ElektronError if windows of `length` tokens would overlap almost completely."""
-    if stride is not None and stride >= length - LEAST_LENGTH:
+    if stride is not None and stride >= length - MIN_LENGTH:
         raise ElektronError(f"--stride {stride} must be well below the {length} tokens read")
 
 

@@ -19,9 +19,9 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from elektron.configuration import NotNegative
 from elektron.errors import ElektronError
 from elektron.finetuning.baselines import logistic_regression, ridge_regression
-from elektron.finetuning.config import FinetuneConfig
+from elektron.finetuning.config import FinetuneConfig, Truncation
 from elektron.finetuning.encoders import Encoder
-from elektron.finetuning.inputs import Features, Records, Tokenizer, Truncation, encode
+from elektron.finetuning.inputs import Features, Records, Tokenizer, encode
 from elektron.finetuning.metrics.classification import multi_label, single_label
 from elektron.finetuning.metrics.measure import Measure
 from elektron.finetuning.metrics.regression import regression

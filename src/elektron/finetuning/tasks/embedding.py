@@ -21,7 +21,7 @@ from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from elektron.errors import ElektronError
-from elektron.finetuning.baselines import evenly_spaced, tf_idf
+from elektron.finetuning.baselines import sampled_rows, tf_idf
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import Encoder
 from elektron.finetuning.inputs import Batch, Feature, Features, Records, Tokenizer, encode, pad
@@ -236,7 +236,7 @@ class Embedding(Task):
     def baselines(self, records: Records, train: Records) -> list[Baseline]:
         """TF-IDF vectors in place of embeddings; none is constant, because texts with the same vector have no order."""
         source = train or records
-        vectorizer = tf_idf([str(source[row].values[role]) for row in evenly_spaced(source) for role in TEXTS[:2]])
+        vectorizer = tf_idf([str(source[row].values[role]) for row in sampled_rows(source) for role in TEXTS[:2]])
         if vectorizer is None:
             return []
         first, second = (vectorizer.transform([str(record.values[role]) for record in records]) for role in TEXTS[:2])

@@ -139,10 +139,10 @@ def right_choice(record: Record) -> int:
         ElektronError: the label is none of them, or is ambiguous.
     """
     choices, label = choices_of(record), as_name(record.values["label"])
-    given = record.values["choices"]
-    if isinstance(given, dict):
-        if label in given["label"]:
-            return given["label"].index(label)
+    value = record.values["choices"]
+    if isinstance(value, dict):
+        if label in value["label"]:
+            return value["label"].index(label)
     elif label.isdecimal() and int(label) < len(choices):
         if label in choices and choices[int(label)] != label:
             raise ElektronError(
@@ -154,7 +154,7 @@ def right_choice(record: Record) -> int:
         return columns.index(label)
     if label in choices:
         return choices.index(label)
-    if not isinstance(given, dict) and len(label) == 1 and label.upper() in LETTERS[: len(choices)]:
+    if not isinstance(value, dict) and len(label) == 1 and label.upper() in LETTERS[: len(choices)]:
         return LETTERS.index(label.upper())
     raise ElektronError(
         f"{record.where}: the label {label!r} is none of the {len(choices)} choices: "

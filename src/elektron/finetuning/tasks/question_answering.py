@@ -131,7 +131,7 @@ class QuestionAnswering(Task):
         for start in range(0, len(records), TOKENIZED_TOGETHER):
             encoded, windows = self.encoded(records[start : start + TOKENIZED_TOGETHER], tokenizer)
             for row, feature in enumerate(windows):
-                passage = [place for place, part in enumerate(encoded.sequence_ids(row)) if part == 1]
+                passage = [position for position, part in enumerate(encoded.sequence_ids(row)) if part == 1]
                 begins = passage[0] if passage else len(feature["input_ids"])
                 offsets = feature.pop("offset_mapping")[begins : begins + len(passage)]
                 feature["record"] += start

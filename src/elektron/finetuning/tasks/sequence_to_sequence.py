@@ -23,9 +23,10 @@ from transformers import ElectraConfig, EncoderDecoderConfig, EncoderDecoderMode
 from elektron.configuration import Size
 from elektron.corpus.tokenizer import load_tokenizer
 from elektron.errors import ElektronError
-from elektron.finetuning.config import DecodingConfig, FinetuneConfig
+from elektron.finetuning.baselines import evenly_spaced
+from elektron.finetuning.config import DecodingConfig, FinetuneConfig, Truncation
 from elektron.finetuning.encoders import Encoder
-from elektron.finetuning.inputs import IGNORED_LABEL, Batch, Features, Records, Tokenizer, Truncation, encode, pad
+from elektron.finetuning.inputs import IGNORED_LABEL, Batch, Features, Records, Tokenizer, encode, pad
 from elektron.finetuning.metrics.measure import Measure
 from elektron.finetuning.metrics.text import ROUGE, by_line, rouge, summarization, translation
 from elektron.finetuning.metrics.writing import is_chinese, is_plain_latin, words
@@ -373,8 +374,7 @@ def most_typical(texts: Sequence[str]) -> str:
     from sklearn.feature_extraction.text import CountVectorizer
 
     candidates, references = (
-        [texts[int(place)] for place in np.linspace(0, len(texts) - 1, min(count, len(texts)))]
-        for count in (CANDIDATES, REFERENCES)
+        [texts[index] for index in evenly_spaced(len(texts), limit)] for limit in (CANDIDATES, REFERENCES)
     )
     vectorizer = CountVectorizer(analyzer=lambda text: words(text.lower()) or [text], binary=True)
     first, second = vectorizer.fit_transform(candidates), vectorizer.transform(references)

@@ -38,7 +38,7 @@ MIN_FREQUENCY = 2
 """Adjacent pieces that occur less often are not merged."""
 CHARACTERS_FRACTION = 0.75
 """Largest fraction of the vocabulary for single characters, of which Chinese has thousands."""
-FEWEST_LEARNED = 64
+MIN_LEARNED = 64
 
 
 def train_target_tokenizer(texts: Sequence[str], vocab_size: int) -> PreTrainedTokenizerBase:
@@ -48,8 +48,8 @@ def train_target_tokenizer(texts: Sequence[str], vocab_size: int) -> PreTrainedT
         ElektronError: `vocab_size` leaves too little room besides the bytes.
     """
     room = vocab_size - len(SPECIAL_TOKENS) - len(BYTES)
-    if room < FEWEST_LEARNED:
-        least = vocab_size - room + FEWEST_LEARNED
+    if room < MIN_LEARNED:
+        least = vocab_size - room + MIN_LEARNED
         raise ElektronError(f"--target-vocab-size must be at least {least}, got {vocab_size}")
     characters = _alphabet(texts, int(CHARACTERS_FRACTION * room))
     learner = _rules(BPE(unk_token=UNKNOWN, byte_fallback=True))

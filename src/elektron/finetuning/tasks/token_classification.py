@@ -96,10 +96,10 @@ class TokenClassification(LabelledTask):
         best: list[dict[int, tuple[int, str]]] = [{} for _ in records]
         for feature, logits in zip(features, outputs, strict=True):
             tags, length = best[feature["record"]], len(feature["words"])
-            for place, word in enumerate(feature["words"]):
-                context = min(place, length - 1 - place)
+            for position, word in enumerate(feature["words"]):
+                context = min(position, length - 1 - position)
                 if word is not None and (word not in tags or context > tags[word][0]):
-                    tags[word] = (context, self.labels[int(logits[place].argmax())])
+                    tags[word] = (context, self.labels[int(logits[position].argmax())])
         unread = "O" if "O" in self.labels else self.labels[0]
         predictions: Predictions = []
         for record, tags in zip(records, best, strict=True):

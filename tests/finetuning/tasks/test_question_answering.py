@@ -142,6 +142,12 @@ def test_long_question_is_truncated_to_question_length(tokenizer):
     assert short["record"] == 1
 
 
+def test_question_whose_first_character_is_too_long_is_dropped():
+    # The emoji is four bytes, each of which is a token.
+    (feature,) = task(question_length=2).features([record("👩 ?", "cat")], byte_level_tokenizer(), labelled=False)
+    assert feature["begins"] == 3  # after <s></s></s>
+
+
 @pytest.mark.parametrize(
     ("begin", "end", "found"),
     [

@@ -162,7 +162,7 @@ class QuestionAnswering(Task):
         for row, offsets in enumerate(encoded["offset_mapping"]):
             tokens, kept = len(offsets), self.question_length
             while tokens > self.question_length:
-                questions[row] = questions[row][: offsets[kept - 1][1]]
+                questions[row] = questions[row][: offsets[kept - 1][1] if kept else 0]
                 # If a word was cut, the rest may have more tokens than before.
                 tokens, kept = len(tokenizer.tokenize(questions[row])), kept - 1
         return questions

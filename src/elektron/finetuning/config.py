@@ -136,8 +136,7 @@ class FinetuneConfig(FilesConfig):
     """Train a pretrained encoder on labelled data and measure how good it is."""
 
     task: Positional[TaskName]
-    """Task; `ner`, `qa` and `mt` are short for token-classification, question-answering and
-    translation."""
+    """Task; `ner`, `qa` and `mt` are short for token-classification, question-answering and translation."""
     model: str
     """Pretrained discriminator: a folder or hub name (NAME@REVISION pins it); scratch:RECIPE for random weights."""
     train: Annotated[list[str], EquivalentOptions(("data", "input"))]

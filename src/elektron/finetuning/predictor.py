@@ -1,8 +1,7 @@
 """`Predictor`: run a model on records and return predictions; used in training, evaluation and prediction.
 
-Batches have features of similar length, so that there is little padding, and predictions are returned in
-the order of the records. The number of tokens in a batch, including padding, is limited, because it
-determines memory and speed.
+Batches have features of similar length, so that there is little padding, and predictions are returned in the order of
+the records. The number of tokens in a batch, including padding, is limited, because it determines memory and speed.
 """
 
 from __future__ import annotations

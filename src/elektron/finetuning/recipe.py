@@ -1,10 +1,9 @@
 """Settings of `elektron finetune`: defaults by task and model size, checks, and the combinations of `--sweep`.
 
-The paper (Clark et al. 2020, appendix B) has peak learning rates 3e-4, 1e-4, 5e-5 and layer-wise
-decay 0.8, 0.8, 0.9 for small, base and large; warm-up over a tenth of the steps, batch size 32,
-dropout 0.1, no weight decay, 3 epochs, but 10 for RTE and STS-B and 2 for SQuAD, whose passages are
-read in windows of 512 tokens that overlap by 128. `docs/finetuning.md` has the measurements behind
-the other values.
+The paper (Clark et al. 2020, appendix B) has peak learning rates 3e-4, 1e-4, 5e-5 and layer-wise decay 0.8, 0.8, 0.9
+for small, base and large; warm-up over a tenth of the steps, batch size 32, dropout 0.1, no weight decay, 3 epochs, but
+10 for RTE and STS-B and 2 for SQuAD, whose passages are read in windows of 512 tokens that overlap by 128.
+`docs/finetuning.md` has the measurements behind the other values.
 """
 
 from __future__ import annotations

@@ -46,11 +46,10 @@ SCHEMES = (
 def tagging(truth: Sequence[Sentence], predicted: Sequence[Sentence]) -> Measure:
     """Metrics of predictions with one tag per token, sentence by sentence; each is from 0 to 1.
 
-    accuracy is the fraction of tokens whose tag is right. If tags mark entities, precision, recall
-    and f1 are over entities. An entity is right only if its first and last token and its type are
-    (as in CoNLL-2003). Entities are those of seqeval in strict mode: a sequence of tags that the
-    scheme forbids is no entity. The scheme is detected from the tags: IOB2 (also called BIO), IOB1,
-    IOE2, IOBES (BIOES), BMES, which is IOBES with M for I, or BILOU.
+    accuracy is the fraction of tokens whose tag is right. If tags mark entities, precision, recall and f1 are over
+    entities. An entity is right only if its first and last token and its type are (as in CoNLL-2003). Entities are
+    those of seqeval in strict mode: a sequence of tags that the scheme forbids is no entity. The scheme is detected
+    from the tags: IOB2 (also called BIO), IOB1, IOE2, IOBES (BIOES), BMES, which is IOBES with M for I, or BILOU.
 
     Tags without a scheme, such as parts of speech, have accuracy and f1 only; f1 is the mean over
     the tags that occur, as scikit-learn's macro average.

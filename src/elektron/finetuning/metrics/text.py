@@ -81,10 +81,9 @@ def summarization(references: References, outputs: Sequence[str]) -> Measure:
     rouge1, rouge2, rougeL and rougeLsum (Lin, 2004) are F-measures by Google's rouge_score, the best
     over the references of a row, averaged over rows; bleu is sacrebleu's. These are from 0 to 100.
 
-    ROUGE compares stemmed words if the references are in English. In other languages it compares
-    unchanged words, in Chinese and Japanese characters, because rouge_score's own tokenizer drops all
-    letters but a to z. For rougeLsum each line is a sentence, and a text of one line is split after
-    `.`, `!`, `?` and their Chinese counterparts.
+    ROUGE compares stemmed words if the references are in English. In other languages it compares unchanged words, in
+    Chinese and Japanese characters, because rouge_score's own tokenizer drops all letters but a to z. For rougeLsum
+    each line is a sentence, and a text of one line is split after `.`, `!`, `?` and their Chinese counterparts.
 
     distinct_1 and distinct_2 (Li et al., 2016) are the fractions of distinct words, and of distinct
     pairs of adjacent words, in all outputs; distinct_outputs is the fraction of distinct outputs.

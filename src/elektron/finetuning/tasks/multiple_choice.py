@@ -132,8 +132,7 @@ def choices_of(record: Record) -> list[str]:
 def right_choice(record: Record) -> int:
     """The number of the right choice, from 0.
 
-    The label may also be its letter or its text, or its key where choices have keys, or the name
-    of its column.
+    The label may also be its letter or its text, or its key where choices have keys, or the name of its column.
 
     Raises:
         ElektronError: the label is none of them, or is ambiguous.

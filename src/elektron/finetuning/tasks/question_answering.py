@@ -1,10 +1,9 @@
 """Extractive question answering: the answer is a span of a passage, or there is none in it.
 
-As in SQuAD (Devlin et al. 2019, section 4.2; Clark et al. 2020 for ELECTRA): question and passage are
-read together, a long passage in windows that overlap, and each token has a score for being the
-answer's first and one for being its last. [CLS] stands for "no answer". A span's score is the sum of
-its two; the best span of all windows is cut out of the passage by character offsets, so that the
-answer is exactly the passage's text in any script.
+As in SQuAD (Devlin et al. 2019, section 4.2; Clark et al. 2020 for ELECTRA): question and passage are read together, a
+long passage in windows that overlap, and each token has a score for being the answer's first and one for being its
+last. [CLS] stands for "no answer". A span's score is the sum of its two; the best span of all windows is cut out of the
+passage by character offsets, so that the answer is exactly the passage's text in any script.
 """
 
 from __future__ import annotations

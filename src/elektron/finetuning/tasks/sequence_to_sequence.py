@@ -81,8 +81,7 @@ class SequenceToSequence(Task):
         """Make the task: the vocabulary, the language and the lengths of the targets.
 
         Raises:
-            ElektronError: `truncation` is `windows`, or the target tokenizer or the decoding settings
-                cannot be used.
+            ElektronError: `truncation` is `windows`, or the target tokenizer or the decoding settings cannot be used.
         """
         if config.truncation == "windows":
             raise ElektronError(f"--truncation windows does not work for {cls.name}: head or head-tail")

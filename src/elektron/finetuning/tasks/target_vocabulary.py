@@ -1,9 +1,8 @@
 """The tokenizer of the output: trained on the training targets, with lossless decoding.
 
-BERT's tokenizer loses the positions of spaces. This one is byte pair encoding (Sennrich et al., 2016) of
-cased words, in which a space is the character `▁` before the word, and a character without a piece
-(subword token) is encoded as its bytes. Decoding joins the pieces (Kudo & Richardson, 2018); only a `▁` in
-the text itself is lost and becomes a space.
+BERT's tokenizer loses the positions of spaces. This one is byte pair encoding (Sennrich et al., 2016) of cased words,
+in which a space is the character `▁` before the word, and a character without a piece (subword token) is encoded as its
+bytes. Decoding joins the pieces (Kudo & Richardson, 2018); only a `▁` in the text itself is lost and becomes a space.
 
 The same targets give the same vocabulary, byte for byte.
 """

@@ -146,7 +146,7 @@ def samples_per_second(
     torch.manual_seed(0)
     model = task.new_model(encoder, config.dropout)
     began = time.perf_counter()
-    train(task, model, tokenizer, features, config, 0, dict, task.__class__.__name__)
+    train(task, model, tokenizer, features, config, dict, task.__class__.__name__, seed=0)
     return len(features) / (time.perf_counter() - began)
 
 

@@ -47,10 +47,10 @@ from common import (
 )
 from elektron.corpus.tokenizer import load_tokenizer, train_tokenizer_on
 from elektron.finetuning.config import FilesConfig
-from elektron.finetuning.encoders import scratch_encoder
+from elektron.finetuning.encoders import longest_input, scratch_encoder
 from elektron.finetuning.readers.read import read_records
 from elektron.finetuning.readers.records import Record
-from elektron.finetuning.tasks.classification import Classification
+from elektron.finetuning.readers.roles import LAYOUTS
 from elektron.inference.models import load_predictor
 from elektron.inference.predict import CHUNK
 from elektron.models.loading import load_with_new_head
@@ -115,7 +115,7 @@ def make_model(name: str, folder: Path) -> bool:
         encoder = scratch_encoder(name, tokenizer)
         config = encoder.config_for({"num_labels": 2}, None)
         model = AutoModelForSequenceClassification.from_config(config)
-        tokenizer.model_max_length = encoder.longest_input
+        tokenizer.model_max_length = longest_input(encoder.config)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return True
@@ -133,7 +133,7 @@ def texts_for(model: Path, lengths: str, file: str | None, rows: int) -> list[st
     """Random texts of a file, or random words with the lengths of a data set."""
     chooser = random.Random(0)
     if file is not None:
-        records = read_records([file], Classification.layout, FilesConfig(), labelled=False)
+        records = read_records([file], LAYOUTS["classification"], FilesConfig(), labelled=False)
         texts = [str(record.values["text"]) for record in records]
         return chooser.sample(texts, min(rows, len(texts)))
     return random_texts(load_tokenizer(str(model)), drawn_lengths(LENGTHS[lengths], rows))

@@ -14,7 +14,6 @@ from sklearn.linear_model import LogisticRegression
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.labelled import Labelled, read_labelled
 from elektron.finetuning.readers.records import Record
-from elektron.finetuning.tasks.classification import Classification
 
 STRENGTHS = (1.0, 3.0, 10.0, 30.0, 100.0)
 
@@ -35,7 +34,7 @@ def main(train: str, test: str, work: Path, sizes: list[int]) -> None:
             max_train=size,
             out=Path(),
         )
-        linear = tfidf(read_labelled(config, Classification.layout))
+        linear = tfidf(read_labelled(config))
         print(f"{size:>8,} {formatted(sides[0]):>24} {formatted(sides[1]):>24} {linear:>12.4f}")
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from elektron.finetuning.config import FilesConfig
 from elektron.finetuning.metrics.squad import squad
 from elektron.finetuning.readers.read import read_records
-from elektron.finetuning.tasks.question_answering import QuestionAnswering
+from elektron.finetuning.readers.roles import LAYOUTS
 
 COUNT = 200
 
@@ -48,7 +48,7 @@ def score(questions: str, answers: Path) -> None:
 
 def read(source: str) -> list[dict[str, Any]]:
     """Rows of labelled questions."""
-    records = read_records([source], QuestionAnswering.layout, FilesConfig(), labelled=True)
+    records = read_records([source], LAYOUTS["question-answering"], FilesConfig(), labelled=True)
     return [record.values for record in records]
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from elektron.finetuning import baselines
-from elektron.finetuning.baselines import evenly_spaced, logistic_regression, tf_idf
+from elektron.finetuning.baselines import logistic_regression, sampled_rows, tf_idf
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.tasks.classification import Classification, Regression
 from elektron.finetuning.tasks.embedding import Embedding
@@ -84,13 +84,13 @@ def test_tf_idf_features_are_word_or_character_n_grams(text, features):
 
 
 def test_baseline_subsamples_many_or_long_texts(monkeypatch):
-    assert evenly_spaced(TRAIN) == list(range(9))
-    monkeypatch.setattr(baselines, "MOST_ROWS", 4)
-    assert len(evenly_spaced(TRAIN)) == 4
+    assert sampled_rows(TRAIN) == list(range(9))
+    monkeypatch.setattr(baselines, "MAX_ROWS", 4)
+    assert len(sampled_rows(TRAIN)) == 4
     name, _ = logistic_regression(TRAIN, [row.values["label"] for row in TRAIN], TRAIN)
     assert name == "TF-IDF with logistic regression on 4 of 9 rows"
-    monkeypatch.setattr(baselines, "MOST_CHARACTERS", 24)
-    assert evenly_spaced(TRAIN) == [0, 8]
+    monkeypatch.setattr(baselines, "MAX_CHARACTERS", 24)
+    assert sampled_rows(TRAIN) == [0, 8]
 
 
 def test_tag_baseline_predicts_most_common_tag_of_each_token():

@@ -2,17 +2,11 @@ import shutil
 
 import pytest
 import torch
-from transformers import (
-    CONFIG_MAPPING,
-    AutoModel,
-    AutoModelForSequenceClassification,
-    BertConfig,
-    BertModel,
-)
+from transformers import CONFIG_MAPPING, AutoModel, AutoModelForSequenceClassification, BertConfig, BertModel
 
 from elektron.corpus.tokenizer import load_tokenizer
 from elektron.errors import ElektronError
-from elektron.finetuning.encoders import UNLIMITED, load_encoder, scratch_encoder
+from elektron.finetuning.encoders import UNLIMITED, load_encoder, longest_input, scratch_encoder
 from elektron.models import ElektronConfig, ElektronForPreTraining
 from elektron.models.elektron import INITIAL_GAIN
 
@@ -82,11 +76,7 @@ def test_from_scratch_loads_no_weights(encoders):
 def test_bert_encoder_of_transformers_is_loaded(tmp_path, tokenizer_folder):
     tokenizer = load_tokenizer(str(tokenizer_folder))
     config = BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=32,
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
     )
     BertModel(config).save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
@@ -170,7 +160,7 @@ def random_encoder(folder, tokenizer_folder, family, **sizes):
 )
 def test_longest_input_equals_position_limit_of_model(tmp_path, tokenizer_folder, family, changes, longest):
     encoder = load_encoder(random_encoder(tmp_path, tokenizer_folder, family, **SMALL | changes))
-    assert encoder.longest_input == longest
+    assert longest_input(encoder.config) == longest
     model = AutoModel.from_config(encoder.config).eval()
     model(torch.full((1, longest), 7), attention_mask=torch.ones(1, longest))
     with pytest.raises((IndexError, RuntimeError)):
@@ -180,7 +170,7 @@ def test_longest_input_equals_position_limit_of_model(tmp_path, tokenizer_folder
 def test_relative_positions_allow_unlimited_input(tmp_path, tokenizer_folder):
     sizes = {"vocab_size": 90, "d_model": 16, "n_layer": 1, "n_head": 2, "d_inner": 16}
     encoder = load_encoder(random_encoder(tmp_path, tokenizer_folder, "xlnet", **sizes))
-    assert encoder.longest_input == UNLIMITED
+    assert longest_input(encoder.config) == UNLIMITED
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama", "t5"])

@@ -16,8 +16,8 @@ from elektron.finetuning.config import EvaluateConfig, FinetuneConfig
 from elektron.finetuning.finetune import Search, finetune
 from elektron.finetuning.labelled import Labelled
 from elektron.finetuning.readers.records import Record, input_texts
+from elektron.finetuning.readers.roles import LAYOUTS
 from elektron.finetuning.tasks.classification import Classification
-from elektron.finetuning.tasks.registry import TASKS
 from elektron.finetuning.trials import FinishedTrials
 from elektron.inference.config import PredictConfig
 from elektron.inference.evaluate import evaluate
@@ -32,6 +32,12 @@ def animal_config(encoders, animals, out, family="elektron", **options):
     files = {"train": [str(animals["train"])], "eval": [str(animals["eval"])]}
     settings = {"task": "classification", "model": str(encoders[family]), "epochs": 4.0}
     return FinetuneConfig(**settings | files | {"out": out} | QUICK | options)
+
+
+def tune(encoders, task, train, out, family="elektron", **options):
+    """The metrics of a model that is quickly fine-tuned on a file or a list of rows."""
+    settings = QUICK | {"eval": ["0.2"], "train": train if isinstance(train, list) else [str(train)]} | options
+    return finetune(FinetuneConfig(task=task, model=str(encoders[family]), out=out / "m", **settings))
 
 
 @pytest.fixture(scope="module")
@@ -207,19 +213,12 @@ def test_unusable_out_raises_before_files_are_read(encoders, animals, tmp_path):
     for out in (tmp_path, tmp_path / "file" / "m"):
         with pytest.raises(ElektronError, match=r"not empty|cannot be written"):
             finetune(animal_config(encoders, animals, out, train=["no such file"]))
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]
 
 
-def test_scratch_recipe_finetunes_without_pretrained_weights(animals, tmp_path):
-    finetune(
-        FinetuneConfig(
-            task="classification",
-            model="scratch:quickstart",
-            train=[str(animals["train"])],
-            eval=["0.2"],
-            out=tmp_path / "m",
-            epochs=1.0,
-        )
-    )
+def test_scratch_recipe_finetunes_without_pretrained_weights(encoders, animals, tmp_path):
+    options = {"model": "scratch:quickstart", "eval": ["0.2"], "epochs": 1.0}
+    finetune(animal_config(encoders, animals, tmp_path / "m", **options))
     details = read(tmp_path / "m/details.json")
     assert details["weights"]["loaded"] == 0
     assert details["eval_rows"] == 40
@@ -237,11 +236,7 @@ def test_scratch_recipe_finetunes_without_pretrained_weights(animals, tmp_path):
         ("classification", {"text": "a b", "label": "c"}, ["a b"]),
         ("regression", {"text": "a", "pair": "b", "label": 1}, ["a", "b"]),
         ("token-classification", {"tokens": ["a", "b"], "tags": ["O", "O"]}, ["a b"]),
-        (
-            "question-answering",
-            {"question": "q", "context": "c", "answers": [], "id": "i"},
-            ["q", "c"],
-        ),
+        ("question-answering", {"question": "q", "context": "c", "answers": [], "id": "i"}, ["q", "c"]),
         ("multiple-choice", {"text": "a", "choices": ["b", "c"], "label": 1}, ["a", "b c"]),
         (
             "multiple-choice",
@@ -253,7 +248,7 @@ def test_scratch_recipe_finetunes_without_pretrained_weights(animals, tmp_path):
     ],
 )
 def test_input_texts_returns_all_encoder_inputs_of_task(task, values, texts):
-    assert input_texts(TASKS[task].layout, [Record(values, {}, "")]) == texts
+    assert input_texts(LAYOUTS[task], [Record(values, {}, "")]) == texts
 
 
 def test_same_file_for_train_eval_and_test_is_logged(encoders, animals, tmp_path, caplog):
@@ -339,25 +334,10 @@ def test_multi_label_classification(encoders, tmp_path):
         labels = [label] + (["food"] if "bread" in text or "apple" in text else [])
         rows.append({"text": text, "label": labels})
     path = write_jsonl(tmp_path / "train.jsonl", rows)
-    metrics = finetune(
-        FinetuneConfig(
-            task="classification",
-            model=str(encoders["elektron"]),
-            train=[str(path)],
-            eval=["0.2"],
-            out=tmp_path / "m",
-            epochs=8.0,
-            **QUICK,
-        )
-    )
+    metrics = tune(encoders, "classification", path, tmp_path, epochs=8.0)
     assert metrics["f1_micro"] > 0.9
     assert read(tmp_path / "m/task.json")["several"]
-    assert set(lines(tmp_path / "m/predictions.jsonl")[0]) == {
-        "text",
-        "label",
-        "predicted_labels",
-        "predicted_scores",
-    }
+    assert set(lines(tmp_path / "m/predictions.jsonl")[0]) == {"text", "label", "predicted_labels", "predicted_scores"}
 
 
 @pytest.mark.parametrize("scale", [1e-7, 1.0])
@@ -366,17 +346,8 @@ def test_regression_in_bf16_with_large_offset_or_small_scale(encoders, tmp_path,
         (text, str(2013.0 * scale + scale * (label == "animal"))) for text, label in labelled_sentences(100, seed=5)
     ]
     path = write_tsv(tmp_path / "train.tsv", rows, ("text", "score"))
-    config = FinetuneConfig(
-        task="regression",
-        model=str(encoders["electra"]),
-        train=[str(path)],
-        test=[str(path)],
-        out=tmp_path / "m",
-        epochs=5.0,
-        precision="bf16",
-        **QUICK,
-    )
-    metrics = finetune(config)
+    options = {"eval": ["0.1"], "test": [str(path)], "epochs": 5.0, "precision": "bf16"}
+    metrics = tune(encoders, "regression", path, tmp_path, "electra", **options)
     assert metrics["mse"] < scale**2 and metrics["pearson"] > 0.8
     again = evaluate(EvaluateConfig(model=str(tmp_path / "m"), data=[str(path)], precision="bf16"))
     assert again["mse"] == pytest.approx(metrics["mse"], rel=1e-3)
@@ -387,14 +358,10 @@ def test_evaluation_columns_that_differ_from_training_raise(encoders, tmp_path):
     train = write_jsonl(tmp_path / "train.jsonl", [row | {"pair": "b"}, row | {"pair": "c", "label": "y"}])
     other = write_jsonl(tmp_path / "eval.jsonl", [row | {"other": "b"}])
     for first, second, says in ((train, other, "lacks a pair"), (other, train, "has a pair")):
-        config = FinetuneConfig(
-            task="classification", model=str(encoders["electra"]), train=[str(first)], eval=[str(second)],
-            out=tmp_path / "m",
-        )  # fmt: skip
         if first == other:
             write_jsonl(other, [row, row | {"label": "y"}])
         with pytest.raises(ElektronError, match=f"it {says}, unlike the training rows"):
-            finetune(config)
+            tune(encoders, "classification", first, tmp_path, eval=[str(second)])
 
 
 def test_multiple_labels_for_single_label_model_raise(electra, tmp_path):
@@ -407,17 +374,7 @@ def test_multiple_labels_for_single_label_model_raise(electra, tmp_path):
 def test_regression_predicts_on_scale_of_labels(encoders, tmp_path, family):
     rows = [(text, str(100.0 if label == "animal" else 300.0)) for text, label in labelled_sentences(200, seed=5)]
     path = write_tsv(tmp_path / "train.tsv", rows, ("text", "score"))
-    metrics = finetune(
-        FinetuneConfig(
-            task="regression",
-            model=str(encoders[family]),
-            train=[str(path)],
-            eval=["0.2"],
-            out=tmp_path / "m",
-            epochs=7.0,
-            **QUICK,
-        )
-    )
+    metrics = tune(encoders, "regression", path, tmp_path, family, epochs=7.0)
     assert metrics["pearson"] > 0.95
     assert metrics["mse"] == pytest.approx(metrics["loss"], rel=1e-3)
     if family == "electra":
@@ -449,17 +406,7 @@ def test_token_classification_of_conll_file(encoders, tmp_path, family):
             for row in tagged_sentences(200, 6)
         )
     )
-    metrics = finetune(
-        FinetuneConfig(
-            task="token-classification",
-            model=str(encoders[family]),
-            train=[str(path)],
-            eval=["0.2"],
-            out=tmp_path / "m",
-            epochs=4.0,
-            **QUICK,
-        )
-    )
+    metrics = tune(encoders, "token-classification", path, tmp_path, family, epochs=4.0)
     assert metrics["f1"] > 0.95
     assert read(tmp_path / "m/details.json")["per_class"].keys() == {"ANI", "PER"}
     if family == "electra":
@@ -468,13 +415,7 @@ def test_token_classification_of_conll_file(encoders, tmp_path, family):
         tagger = pipeline("token-classification", model=str(tmp_path / "m"), aggregation_strategy="first")
         assert [(found["word"], found["entity_group"]) for found in tagger(text)] == [("cat", "ANI")]
         (tmp_path / "in.txt").write_text(text + "\n")
-        predict(
-            PredictConfig(
-                model=str(tmp_path / "m"),
-                input=str(tmp_path / "in.txt"),
-                output=tmp_path / "p.jsonl",
-            )
-        )
+        predict(PredictConfig(model=str(tmp_path / "m"), input=str(tmp_path / "in.txt"), output=tmp_path / "p.jsonl"))
         (row,) = lines(tmp_path / "p.jsonl")
         assert "B-ANI" in row["predicted_tags"]
 
@@ -506,17 +447,7 @@ def as_doccano_has_it(path, rows):
 def test_token_classification_of_kaggle_and_doccano_files(encoders, tmp_path, written):
     rows = tagged_sentences(120, 6)
     path = written(tmp_path / "train", rows)
-    metrics = finetune(
-        FinetuneConfig(
-            task="token-classification",
-            model=str(encoders["elektron"]),
-            train=[str(path)],
-            eval=[str(path)],
-            out=tmp_path / "m",
-            epochs=8.0,
-            **QUICK,
-        )
-    )
+    metrics = tune(encoders, "token-classification", path, tmp_path, eval=[str(path)], epochs=8.0)
     assert metrics["rows"] == len(rows)
     assert metrics["f1"] > 0.9
     assert read(tmp_path / "m/details.json")["per_class"].keys() == {"ANI", "PER"}
@@ -535,22 +466,9 @@ def test_multiple_choice(encoders, tmp_path):
             choices.reverse()
         rows.append({"text": text, "choices": choices, "label": number % 2})
     path = write_jsonl(tmp_path / "train.jsonl", rows)
-    metrics = finetune(
-        FinetuneConfig(
-            task="multiple-choice",
-            model=str(encoders["elektron"]),
-            train=[str(path)],
-            eval=["0.2"],
-            out=tmp_path / "m",
-            epochs=10.0,
-            **QUICK,
-        )
-    )
+    metrics = tune(encoders, "multiple-choice", path, tmp_path, epochs=10.0)
     assert metrics["accuracy"] > 0.7
-    assert lines(tmp_path / "m/predictions.jsonl")[0].keys() >= {
-        "predicted_choice",
-        "predicted_label",
-    }
+    assert lines(tmp_path / "m/predictions.jsonl")[0].keys() >= {"predicted_choice", "predicted_label"}
 
 
 class TestBadInput:
@@ -577,11 +495,7 @@ class TestBadInput:
         self.refuse(capsys, tmp_path, self.arguments(encoders, animals, *more), "sentense", "sentence")
 
     def test_label_absent_from_training(self, capsys, tmp_path, encoders, animals):
-        odd = write_tsv(
-            tmp_path / "odd.tsv",
-            [("the cat .", "animal"), ("the dog .", "animl")],
-            ("sentence", "label"),
-        )
+        odd = write_tsv(tmp_path / "odd.tsv", [("the cat .", "animal"), ("the dog .", "animl")], ("sentence", "label"))
         arguments = self.arguments(encoders, animals, "--test", odd)
         self.refuse(capsys, tmp_path, arguments, "line 3", "'animl'", "did you mean animal")
 
@@ -601,14 +515,7 @@ class TestBadInput:
         train = tmp_path / "empty.tsv"
         train.touch()
         for name, said in (("scratch:quikstart", "mean quickstart"), ("./x", "no such folder")):
-            arguments = [
-                "finetune",
-                "classification",
-                "--model",
-                name,
-                "--train",
-                str(train),
-            ]
+            arguments = ["finetune", "classification", "--model", name, "--train", str(train)]
             self.refuse(capsys, tmp_path, arguments, said)
 
     def test_too_few_fields(self, capsys, tmp_path, encoders, animals):
@@ -634,23 +541,10 @@ class TestBadInput:
         assert main(["predict", str(encoders["electra"]), "--input", str(animals["test"])]) == 2
         assert "has not been fine-tuned" in capsys.readouterr().err
 
-    def test_nonempty_out_folder(self, encoders, animals, tmp_path):
-        (tmp_path / "mine.txt").write_text("mine")
-        with pytest.raises(ElektronError, match="not empty"):
-            finetune(animal_config(encoders, animals, tmp_path))
-        assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
-
-    def test_scratch_baseline_of_scratch_model(self, animals, tmp_path):
+    def test_scratch_baseline_of_scratch_model(self, encoders, animals, tmp_path):
+        options = {"model": "scratch:quickstart", "baseline": "scratch"}
         with pytest.raises(ElektronError, match="pretrained --model"):
-            finetune(
-                FinetuneConfig(
-                    task="classification",
-                    model="scratch:quickstart",
-                    train=[str(animals["train"])],
-                    out=tmp_path / "m",
-                    baseline="scratch",
-                )
-            )
+            finetune(animal_config(encoders, animals, tmp_path / "m", **options))
 
 
 def test_float_and_integer_labels_are_equal_classes(encoders, tmp_path):
@@ -659,17 +553,7 @@ def test_float_and_integer_labels_are_equal_classes(encoders, tmp_path):
     train = tmp_path / "train.csv"
     train.write_text("".join(f"{n},{text},{label}.0\n" for n, (text, label) in enumerate(rows)))
     out = tmp_path / "m"
-    finetune(
-        FinetuneConfig(
-            task="classification",
-            model=str(encoders["electra"]),
-            train=[str(train)],
-            text="2",
-            label="3",
-            out=out,
-            epochs=1,
-        )
-    )
+    tune(encoders, "classification", train, tmp_path, "electra", text="2", label="3", epochs=1)
     assert json.loads((out / "task.json").read_text())["labels"] == ["0", "1"]
     assert {row["3"] for row in lines(out / "predictions.jsonl")} <= {"0", "1"}
     predict(PredictConfig(model=str(out), input=str(train), output=tmp_path / "p.jsonl"))
@@ -682,17 +566,7 @@ def test_float_and_integer_labels_are_equal_classes(encoders, tmp_path):
 
 def test_max_train_keeps_labels_of_undrawn_classes(encoders, tmp_path):
     rows = [{"text": t, "label": x} for t, x in [*labelled_sentences(40, 5), ("a bird .", "rare")]]
-    metrics = finetune(
-        FinetuneConfig(
-            task="classification",
-            model=str(encoders["electra"]),
-            train=rows,
-            eval=rows,
-            max_train=2,
-            out=tmp_path / "m",
-            epochs=1,
-        )
-    )
+    metrics = tune(encoders, "classification", rows, tmp_path, "electra", eval=rows, max_train=2, epochs=1)
     assert metrics["rows"] == 41
     labels = json.loads((tmp_path / "m/task.json").read_text())["labels"]
     assert labels == ["animal", "person", "rare"]

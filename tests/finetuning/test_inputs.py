@@ -26,12 +26,7 @@ def test_head_truncation(tokenizer, ids):
 
 def test_head_tail_truncation(tokenizer, ids):
     (row,) = encode(tokenizer, [LONG], max_length=10, truncation="head-tail")
-    assert row["input_ids"] == [
-        tokenizer.cls_token_id,
-        *ids[:4],
-        *ids[-4:],
-        tokenizer.sep_token_id,
-    ]
+    assert row["input_ids"] == [tokenizer.cls_token_id, *ids[:4], *ids[-4:], tokenizer.sep_token_id]
 
 
 def test_windows_cover_text_and_overlap_by_stride(tokenizer, ids):

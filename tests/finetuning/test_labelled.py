@@ -9,7 +9,6 @@ from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.labelled import Labelled, hold_out, read_labelled, stratified
 from elektron.finetuning.readers.records import Record
-from elektron.finetuning.readers.roles import LAYOUTS
 from elektron.finetuning.recipe import held_out_fraction
 
 
@@ -58,11 +57,11 @@ def test_held_out_test_rows_are_in_no_other_split(tmp_path: Path) -> None:
         config = FinetuneConfig(
             task="classification", model="m", train=[str(file)], out=tmp_path, **{"test": ["0.2"]} | settings
         )
-        return read_labelled(config, LAYOUTS["classification"])
+        return read_labelled(config)
 
     found = read()
     assert (len(found.train), len(found.eval), len(found.test)) == (72, 8, 20)
-    assert sorted(texts(found.train) + texts(found.eval) + texts(found.test)) == sorted(texts(found.whole))
+    assert sorted(texts(found.train) + texts(found.eval) + texts(found.test)) == sorted(texts(found.all_train))
     assert Counter(record.values["label"] for record in found.test) == {"a": 15, "b": 5}
     assert (found.reported_on, found.remarks) == ("test", [])
     assert texts(read(eval=["0.3"], max_train=10).test) == texts(read().test) != texts(read(seed=2).test)
@@ -83,12 +82,7 @@ def test_stratified_split_keeps_single_row_classes_in_training(seed: int) -> Non
     assert Counter(record.values["label"] for record in held_out) == {"common": 15, "some": 5}
     assert len(train) + len(held_out) == len(rows)
     drawn = stratified(rows, 9, seed, by_class=True)
-    assert Counter(rows[index].values["label"] for index in drawn) == {
-        "common": 5,
-        "some": 2,
-        "rare": 1,
-        "lone": 1,
-    }
+    assert Counter(rows[index].values["label"] for index in drawn) == {"common": 5, "some": 2, "rare": 1, "lone": 1}
 
 
 def test_row_of_several_classes_is_stratified_by_rarest_class() -> None:
@@ -104,5 +98,5 @@ def test_classes_of_equal_count_are_logged_alphabetically(tmp_path: Path, caplog
     file.write_text("text\tlabel\n" + "".join(f"text {n}\t{name}\n" for name in names for n in range(4)))
     config = FinetuneConfig(task="classification", model="m", train=[str(file)], eval=["0.25"], out=tmp_path)
     with caplog.at_level("INFO"):
-        read_labelled(config, LAYOUTS["classification"])
+        read_labelled(config)
     assert f"6 classes: {', '.join(f'{name} 3' for name in sorted(names))}" in caplog.text

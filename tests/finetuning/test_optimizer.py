@@ -110,13 +110,7 @@ def test_muon_updates_layer_matrices_with_constant_norm(encoders):
     assert optimizer.param_groups[0]["betas"] == (0.9, 0.999)
 
 
-SMALL = {
-    "vocab_size": 50,
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-}
+SMALL = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 
 
 @pytest.mark.parametrize(

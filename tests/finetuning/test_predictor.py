@@ -16,11 +16,7 @@ class Tokenizer:
 
 def predictor(task, batch_size=None):
     return Predictor(
-        task,
-        torch.nn.Identity(),
-        Tokenizer(),
-        Accelerator(torch.device("cpu"), torch.float32),
-        batch_size,
+        task, torch.nn.Identity(), Tokenizer(), Accelerator(torch.device("cpu"), torch.float32), batch_size
     )
 
 
@@ -34,8 +30,8 @@ def classification():
 
 
 @pytest.fixture(autouse=True)
-def tokens_at_once(monkeypatch):
-    monkeypatch.setitem(module.TOKENS_AT_ONCE, "cpu", 24)
+def max_batch_tokens(monkeypatch):
+    monkeypatch.setitem(module.MAX_BATCH_TOKENS, "cpu", 24)
 
 
 def test_batches_are_filled_up_to_token_limit(classification):
@@ -44,13 +40,7 @@ def test_batches_are_filled_up_to_token_limit(classification):
     # 30 exceeds the limit and has its own batch; two of 12 are 24; three of 6 and one of 5 are padded to 24; padding
     # 2 to 3 would add half of its length.
     assert [numbers for numbers, _ in batches] == [[1], [2, 5], [4, 6, 7, 8], [3], [0]]
-    assert [tuple(batch["input_ids"].shape) for _, batch in batches] == [
-        (1, 30),
-        (2, 12),
-        (4, 6),
-        (1, 3),
-        (1, 2),
-    ]
+    assert [tuple(batch["input_ids"].shape) for _, batch in batches] == [(1, 30), (2, 12), (4, 6), (1, 3), (1, 2)]
 
 
 def test_only_large_batches_end_before_much_shorter_row():

@@ -101,7 +101,8 @@ def step(monkeypatch, parts, privacy, seed=0):
     generator = torch.Generator().manual_seed(seed)
     monkeypatch.setattr(private, "make_optimizer", recorder)
     monkeypatch.setattr(private, "system_seeded_generator", lambda device: generator)
-    private.train_privately(task, model, tokenizer, features, settings, privacy, lambda: {task.metric: 0.0}, "")
+    arguments = (task, model, tokenizer, features, settings, lambda: {task.metric: 0.0}, "")
+    private.train_privately(*arguments, privacy=privacy)
     return found[0].seen
 
 

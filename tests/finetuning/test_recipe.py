@@ -16,13 +16,7 @@ def config(task="classification", **options):
 
 
 def resolved(options=None, **facts):
-    facts = {
-        "family": "electra",
-        "width": 256,
-        "longest": 512,
-        "rows": 50_000,
-        "pretrained": True,
-    } | facts
+    facts = {"family": "electra", "width": 256, "longest": 512, "rows": 50_000, "pretrained": True} | facts
     return resolve(config(**(options or {})), **facts)
 
 
@@ -49,12 +43,7 @@ def test_random_weights_get_more_epochs_and_no_layer_decay():
 
 def test_given_settings_are_not_overridden():
     found = resolved({"learning_rate": 1e-5, "epochs": 1.5, "batch_size": 8, "max_length": 100})
-    assert (found.learning_rate, found.epochs, found.batch_size, found.max_length) == (
-        1e-5,
-        1.5,
-        8,
-        100,
-    )
+    assert (found.learning_rate, found.epochs, found.batch_size, found.max_length) == (1e-5, 1.5, 8, 100)
     assert found.stride < 100
 
 
@@ -62,15 +51,7 @@ def test_resolve_sets_all_training_settings():
     for task in ("classification", "translation"):
         found = resolved({"task": task})
         needed = ["learning_rate", "layer_decay", "epochs", "batch_size", "weight_decay", "dropout"]
-        needed += [
-            "optimizer",
-            "muon_learning_rate",
-            "label_smoothing",
-            "max_length",
-            "truncation",
-            "stride",
-            "keep",
-        ]
+        needed += ["optimizer", "muon_learning_rate", "label_smoothing", "max_length", "truncation", "stride", "keep"]
         assert all(getattr(found, name) is not None for name in needed)
 
 
@@ -107,9 +88,13 @@ def test_stride_as_long_as_encoder_input_raises():
         resolved({"stride": 64}, longest=64)
 
 
-def test_layer_decay_0_for_embedding_raises():
-    with pytest.raises(ElektronError, match="--layer-decay 0"):
-        check(config("embedding", layer_decay=0.0))
+@pytest.mark.parametrize(
+    ("task", "settings", "complaint"),
+    [("embedding", {"layer_decay": 0.0}, "--layer-decay 0"), ("mt", {"patience": 1}, "--patience needs --keep best")],
+)
+def test_contradictory_settings_raise(task, settings, complaint):
+    with pytest.raises(ElektronError, match=complaint):
+        check(config(task, **settings))
 
 
 def test_max_length_above_encoder_limit_raises():

@@ -187,10 +187,7 @@ def test_predictions_of_nested_files_have_context_and_answers(tmp_path):
     names = {role: role for role in values}
     record = Record(values, {"id": "7", "question": "who?", "title": "Cats"}, "", names)
     write_predictions(tmp_path / "p.jsonl", [record], [{"answer": "cat"}])
-    assert json.loads((tmp_path / "p.jsonl").read_text()) == values | {
-        "title": "Cats",
-        "predicted_answer": "cat",
-    }
+    assert json.loads((tmp_path / "p.jsonl").read_text()) == values | {"title": "Cats", "predicted_answer": "cat"}
 
 
 @pytest.mark.parametrize("written", ["b|a", "['b', 'a']", [1, 1, 0]])
@@ -205,8 +202,7 @@ def test_multiple_labels_are_written_as_list(tmp_path, written):
 
 
 @pytest.mark.parametrize(
-    ("role", "value"),
-    [("choices", ["yes", "no"]), ("answers", [{"text": "1907", "answer_start": 10}])],
+    ("role", "value"), [("choices", ["yes", "no"]), ("answers", [{"text": "1907", "answer_start": 10}])]
 )
 def test_choices_and_answers_given_as_text_are_written_as_lists(tmp_path, role, value):
     record = Record({"text": "x", role: value}, {"text": "x", "column": str(value)}, "", {role: "column"})

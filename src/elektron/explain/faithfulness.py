@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 
 from elektron.explain.reading import Answer, Reading
 from elektron.finetuning.metrics.measure import Measure, Rows, bootstrap
-from elektron.finetuning.predictor import TOKENS_AT_ONCE
+from elektron.finetuning.predictor import MAX_BATCH_TOKENS
 
 FRACTIONS = (0.01, 0.05, 0.1, 0.2, 0.5)
 """Fractions of the words, as in ERASER; each is at least one word."""
@@ -82,7 +82,7 @@ def strengths_without(
         for word in words:
             ids[row, list(reading.words[word].positions)] = mask_id
     found = []
-    for rows in ids.split(max(1, TOKENS_AT_ONCE[ids.device.type] // ids.shape[1])):
+    for rows in ids.split(max(1, MAX_BATCH_TOKENS[ids.device.type] // ids.shape[1])):
         others = {name: value.expand(len(rows), -1) for name, value in reading.inputs.items()}
         found.append(answer.strength(model(**others | {"input_ids": rows})).double().cpu())
     return torch.cat(found).numpy()

@@ -23,7 +23,7 @@ from transformers import PreTrainedModel
 
 from elektron.errors import ElektronError, requires_extra
 from elektron.explain.reading import Answer, Reading
-from elektron.finetuning.predictor import TOKENS_AT_ONCE
+from elektron.finetuning.predictor import MAX_BATCH_TOKENS
 
 LARGE_GAP = 0.05
 """Relative convergence gap above which attributions are unreliable."""
@@ -89,7 +89,7 @@ def integrated_gradients(
             baseline,
             additional_forward_args=tuple(others.values()) or None,
             n_steps=steps,
-            internal_batch_size=max(1, TOKENS_AT_ONCE[ids.device.type] // ids.shape[1]),
+            internal_batch_size=max(1, MAX_BATCH_TOKENS[ids.device.type] // ids.shape[1]),
         )
     )
     by_position = attributions.detach().double().sum(-1)[0].cpu()

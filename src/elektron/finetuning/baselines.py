@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from elektron.finetuning.inputs import Records
 from elektron.finetuning.metrics.writing import is_written_without_spaces
 
-MOST_ROWS, MOST_CHARACTERS = 20_000, 5_000_000
+MAX_ROWS, MAX_CHARACTERS = 20_000, 5_000_000
 """Limits on the training texts that are used, for about ten seconds on one core."""
-MOST_FEATURES = 50_000
-MOST_WEIGHTS = 500_000
+MAX_FEATURES = 50_000
+MAX_WEIGHTS = 500_000
 """Limit on the number of features times the number of classes."""
 SAMPLE = 500
 """Number of texts in which to detect whether words have spaces between them."""
@@ -24,7 +24,7 @@ INVERSE_PENALTY = 10.0
 ITERATIONS, TOLERANCE = 100, 1e-3
 
 
-def tf_idf(texts: Sequence[str], features: int = MOST_FEATURES) -> Any:
+def tf_idf(texts: Sequence[str], features: int = MAX_FEATURES) -> Any:
     """scikit-learn's vectorizer, fitted to these texts; None if they have no visible character.
 
     Features are single words or symbols and adjacent pairs of them; in scripts without spaces between words,
@@ -34,9 +34,8 @@ def tf_idf(texts: Sequence[str], features: int = MOST_FEATURES) -> Any:
 
     if not any(map(str.strip, texts)):
         return None
-    places = np.linspace(0, len(texts) - 1, min(SAMPLE, len(texts)))
     options: dict[str, Any] = {"token_pattern": r"\w+|[^\w\s]", "ngram_range": (1, 2)}
-    if is_written_without_spaces(texts[int(place)] for place in places):
+    if is_written_without_spaces(texts[index] for index in evenly_spaced(len(texts), SAMPLE)):
         options = {"analyzer": "char", "ngram_range": (1, 3)}
     return TfidfVectorizer(sublinear_tf=True, max_features=features, dtype=np.float32, **options).fit(texts)
 
@@ -63,7 +62,7 @@ def logistic_regression(
     model: Any = LogisticRegression(C=INVERSE_PENALTY, max_iter=ITERATIONS, tol=TOLERANCE)
     if targets.ndim == 2:
         model = OneVsRestClassifier(model)
-    features = min(MOST_FEATURES, MOST_WEIGHTS // max(classes, 1))
+    features = min(MAX_FEATURES, MAX_WEIGHTS // max(classes, 1))
     return _predicted("logistic regression", model, train, targets, records, features)
 
 
@@ -71,7 +70,7 @@ def ridge_regression(train: Records, numbers: Sequence[float], records: Records)
     """Predictions of a ridge regression; arguments and result are like those of `logistic_regression`."""
     from sklearn.linear_model import Ridge
 
-    return _predicted("ridge regression", Ridge(), train, np.asarray(numbers), records, MOST_FEATURES)
+    return _predicted("ridge regression", Ridge(), train, np.asarray(numbers), records, MAX_FEATURES)
 
 
 def _predicted(
@@ -81,18 +80,18 @@ def _predicted(
 
     if not train:
         return None
-    read = evenly_spaced(train)
-    texts = [str(train[place].values[role]) for role in ("text", "pair") if role in train[0].values for place in read]
+    rows = sampled_rows(train)
+    sample, targets = [train[row] for row in rows], targets[rows]
+    texts = [str(record.values[role]) for role in ("text", "pair") if role in train[0].values for record in sample]
     vectorizer = tf_idf(texts, features)
-    targets = targets[read]
     if vectorizer is None or len(np.unique(targets, axis=0)) < 2:
         return None
     with warnings.catch_warnings():
         # Fitting stops after ITERATIONS; a class without a row is never predicted.
         warnings.simplefilter("ignore", ConvergenceWarning)
         warnings.filterwarnings("ignore", message="Label not|Label .* is present")
-        model.fit(_features(vectorizer, [train[place] for place in read]), targets)
-    on = f" on {len(read):,} of {len(train):,} rows" if len(read) < len(train) else ""
+        model.fit(_features(vectorizer, sample), targets)
+    on = f" on {len(rows):,} of {len(train):,} rows" if len(rows) < len(train) else ""
     return f"TF-IDF with {name}{on}", model.predict(_features(vectorizer, records))
 
 
@@ -111,9 +110,13 @@ def _features(vectorizer: Any, records: Records) -> Any:
     return hstack([*sides, cosines], format="csr")
 
 
-def evenly_spaced(train: Records) -> list[int]:
+def sampled_rows(train: Records) -> list[int]:
     """Indices of the training rows to use: evenly spaced, or all if they are few and short."""
     characters = sum(len(str(record.values.get(role, ""))) for record in train for role in ("text", "pair"))
-    fitting = max(1, len(train) * MOST_CHARACTERS // max(1, characters))
-    count = min(len(train), MOST_ROWS, fitting)
-    return [int(place) for place in np.linspace(0, len(train) - 1, count)]
+    return evenly_spaced(len(train), min(MAX_ROWS, max(1, len(train) * MAX_CHARACTERS // max(1, characters))))
+
+
+def evenly_spaced(count: int, limit: int) -> list[int]:
+    """Evenly spaced indices below `count`, at most `limit` of them."""
+    indices: list[int] = np.linspace(0, count - 1, min(count, limit)).astype(int).tolist()
+    return indices

@@ -29,9 +29,8 @@ from elektron.configuration import (
 from elektron.finetuning.in_memory import as_source
 from elektron.tracking import TrackerName
 
-LEAST_LENGTH = 8
+MIN_LENGTH = 8
 """Smallest `max_length`: the special tokens and a few tokens of text."""
-TASK_ALIASES = (("ner", "token-classification"), ("qa", "question-answering"), ("mt", "translation"))
 TaskName = Annotated[
     Literal[
         "classification",
@@ -44,11 +43,10 @@ TaskName = Annotated[
         "generation",
         "embedding",
     ],
-    Aliases(TASK_ALIASES),
+    Aliases((("ner", "token-classification"), ("qa", "question-answering"), ("mt", "translation"))),
 ]
-
-
-MaxLength = Annotated[int, Within(least=LEAST_LENGTH, most=1 << 20)]
+Truncation = Literal["head", "head-tail", "windows"]
+MaxLength = Annotated[int, Within(least=MIN_LENGTH, most=1 << 20)]
 
 
 @dataclass(kw_only=True)
@@ -138,8 +136,7 @@ class FinetuneConfig(FilesConfig):
     """Train a pretrained encoder on labelled data and measure how good it is."""
 
     task: Positional[TaskName]
-    """Task; `ner`, `qa` and `mt` are short for token-classification, question-answering and
-    translation."""
+    """Task; `ner`, `qa` and `mt` are short for token-classification, question-answering and translation."""
     model: str
     """Pretrained discriminator: a folder or hub name (NAME@REVISION pins it); scratch:RECIPE for random weights."""
     train: Annotated[list[str], EquivalentOptions(("data", "input"))]
@@ -198,7 +195,7 @@ class FinetuneConfig(FilesConfig):
     max_length: MaxLength | None = None
     """Longest input in tokens; longer inputs are shortened, see --truncation (default: 512, or 256 for generated text,
     but at most what the encoder can read)."""
-    truncation: Literal["head", "head-tail", "windows"] | None = None
+    truncation: Truncation | None = None
     """What is read of longer texts: the beginning, beginning and end, or all of it in overlapping windows
     (default: head)."""
     stride: NotNegative[int] | None = None

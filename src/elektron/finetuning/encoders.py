@@ -54,11 +54,6 @@ class Encoder:
     def pretrained(self) -> bool:
         return self.weights is not None
 
-    @property
-    def longest_input(self) -> int:
-        """Longest input in tokens."""
-        return longest_input(self.config)
-
     def from_scratch(self) -> Encoder:
         """The same architecture and vocabulary with random weights."""
         return Encoder(f"scratch of {self.name}", self.config, self.tokenizer, None)
@@ -81,27 +76,17 @@ class Encoder:
         """
         if self.weights is None:
             return
-        fitting = {
-            name: self.weights[name]
-            for name, own in module.state_dict().items()
-            if name in self.weights and own.shape == self.weights[name].shape
-        }
-        missing = module.state_dict().keys() - fitting.keys()
-        if missing := {name for name in missing if name.partition(".")[0] != POOLER}:
+        missing = module.load_state_dict(self.weights, strict=False).missing_keys
+        if missing := [name for name in missing if name.partition(".")[0] != POOLER]:
             raise ElektronError(
                 f"{self.name}: {len(missing)} weights of the encoder that this task needs are not in its "
                 f"files, such as {min(missing)}: it cannot be used for this task"
             )
-        module.load_state_dict(fitting, strict=False)
 
     def count_loaded(self, model: PreTrainedModel) -> dict[str, int]:
         """How many parameters of a task model are pretrained, and how many are new."""
-        sizes = {name: weight.numel() for name, weight in (self.weights or {}).items()}
-        loaded = sum(
-            parameter.numel()
-            for name, parameter in encoder_of(model).named_parameters()
-            if sizes.get(name) == parameter.numel()
-        )
+        parameters = encoder_of(model).named_parameters()
+        loaded = sum(parameter.numel() for name, parameter in parameters if name in (self.weights or {}))
         return {"loaded": loaded, "new": model.num_parameters() - loaded}
 
 
@@ -166,9 +151,9 @@ def load_encoder(name: str) -> Encoder:
     Raises:
         ElektronError: no encoder can be read there, or its tokenizer has another vocabulary.
     """
-    given, name = name, network_of_run(name, DISCRIMINATOR) or name
-    if name != given:
-        log.info("%s is a pre-training run: the model is %s", given, name)
+    if discriminator := network_of_run(name, DISCRIMINATOR):
+        log.info("%s is a pre-training run: the model is %s", name, discriminator)
+        name = discriminator
     config = load_configuration(name)
     if config.is_encoder_decoder or getattr(config, "is_decoder", False):
         raise ElektronError(f"{name} is a {config.model_type} with a decoder: give an encoder")
@@ -179,9 +164,8 @@ def load_encoder(name: str) -> Encoder:
         )
     tokenizer = load_tokenizer(name)
     check_token_ids(name, tokenizer, config.vocab_size)
-    kept = hasattr(config, "pretraining_objective")
     is_masked_lm = (config.architectures or [""])[0].endswith("ForMaskedLM")
-    if config.model_type in FAMILIES and is_masked_lm and not kept:
+    if config.model_type in FAMILIES and is_masked_lm and not hasattr(config, "pretraining_objective"):
         log.warning("%s is a generator: usually the discriminator in the folder beside it is fine-tuned", name)
     if isinstance(encoder, ElektronModel):
         rescale_embeddings(encoder.embeddings.word_embeddings.weight)
@@ -224,6 +208,4 @@ def rescale_embeddings(embeddings: Tensor) -> None:
 
 def encoder_of(model: PreTrainedModel) -> PreTrainedModel:
     """The pretrained part of a model of any task."""
-    encoder: Any = model.encoder if model.config.is_encoder_decoder else model.base_model
-    assert isinstance(encoder, PreTrainedModel)
-    return encoder
+    return model.encoder if model.config.is_encoder_decoder else model.base_model

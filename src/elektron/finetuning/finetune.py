@@ -27,13 +27,14 @@ from elektron.corpus.unknown import count_unknown
 from elektron.errors import ElektronError, comma_list
 from elektron.finetuning import recipe
 from elektron.finetuning.config import FinetuneConfig
-from elektron.finetuning.encoders import Encoder, load_encoder, scratch_encoder
+from elektron.finetuning.encoders import Encoder, load_encoder, longest_input, scratch_encoder
 from elektron.finetuning.inputs import Features
 from elektron.finetuning.labelled import WITH_CLASSES, Labelled, class_counts, read_labelled
 from elektron.finetuning.optimizer import freeze_encoder
 from elektron.finetuning.predictor import Predictor, Scored
 from elektron.finetuning.private import Privacy, calibrate_noise, first_of_each_row, train_privately
 from elektron.finetuning.readers.records import input_texts
+from elektron.finetuning.readers.roles import LAYOUTS
 from elektron.finetuning.results import summary_text, write_results
 from elektron.finetuning.tasks.base import COLLAPSED, Predictions, Task
 from elektron.finetuning.tasks.registry import TASKS
@@ -51,11 +52,11 @@ log = logging.getLogger(__name__)
 
 RESTARTS = 2
 """How often a training run is repeated at most if its model has collapsed, see `Search.collapse`."""
-FEWEST_STEPS = 50
+MIN_STEPS = 50
 """A shorter training run is not repeated: its model has not learned yet, and another seed would not help."""
 SEED_OF_RESTART = 1000
 """Added to the seed for each repetition."""
-FEWEST_WATCHED = 1000
+MIN_EVAL_ROWS = 1000
 """Evaluation after each epoch uses at most this many rows, or as many as there are training rows if that is more."""
 COLLAPSE_ROWS = 200
 """Number of training rows that are predicted too if a model predicts the same for all evaluation rows."""
@@ -76,7 +77,7 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
         keep_freed_memory()
         scratch = config.model.startswith(recipe.SCRATCH)
         encoder = None if scratch else load_encoder(config.model)
-        data = read_labelled(config, TASKS[config.task].layout)
+        data = read_labelled(config)
         encoder = encoder or new_encoder(config, data)
         if config.private and encoder.config.model_type not in recipe.PRIVATE_FAMILIES:
             families = comma_list(recipe.PRIVATE_FAMILIES)
@@ -116,7 +117,7 @@ def new_encoder(config: FinetuneConfig, data: Labelled) -> Encoder:
     if config.tokenizer is not None:
         tokenizer = load_tokenizer(config.tokenizer)
     else:
-        texts = input_texts(TASKS[config.task].layout, data.train)
+        texts = input_texts(LAYOUTS[config.task], data.train)
         tokenizer = train_tokenizer_on(texts, SCRATCH_VOCABULARY)
     return scratch_encoder(config.model.removeprefix(recipe.SCRATCH), tokenizer)
 
@@ -126,7 +127,7 @@ def check_unknown(config: FinetuneConfig, data: Labelled, encoder: Encoder) -> N
     # A vocabulary that was learned from few training texts may lack many characters.
     learned = config.model.startswith(recipe.SCRATCH) and config.tokenizer is None
     for name, records in (("--train", data.train), ("--eval", data.eval), ("--test", data.test)):
-        texts = input_texts(TASKS[config.task].layout, records)
+        texts = input_texts(LAYOUTS[config.task], records)
         count_unknown(texts, encoder.tokenizer).check(name, config.allow_unknown or learned)
 
 
@@ -180,7 +181,7 @@ class Search:
             replace_settings(self.config, settings),
             family=encoder.config.model_type,
             width=encoder.config.hidden_size,
-            longest=encoder.longest_input,
+            longest=longest_input(encoder.config),
             rows=len(self.data.train),
             pretrained=encoder.pretrained,
         )
@@ -188,12 +189,12 @@ class Search:
     def trained(self, side: str, encoder: Encoder, settings: dict[str, Any], seed: int) -> Trained:
         """The result of one training run, loaded from disk if an interrupted command has finished it."""
         config = self.resolved(encoder, settings)
-        found = self.finished.load(len(self.trials), config, encoder)
-        if found is None:
-            found = self.train(config, encoder, TrainingRun(side, seed, settings))
-            self.finished.save(found)
-        self.trials.append(found.trial)
-        return found
+        trained = self.finished.load(len(self.trials), config, encoder)
+        if trained is None:
+            trained = self.train(config, encoder, TrainingRun(side, seed, settings))
+            self.finished.save(trained)
+        self.trials.append(trained.trial)
+        return trained
 
     def train(self, config: FinetuneConfig, encoder: Encoder, trial: TrainingRun) -> Trained:
         """Train a model; training is repeated with another seed if the model predicts the same for all rows."""
@@ -214,15 +215,13 @@ class Search:
             if not trial.collapsed or config.private:
                 break
             steps = math.ceil(trial.epochs[-1].epoch * len(features) / (config.batch_size or 1))
-            if steps < FEWEST_STEPS:
+            advice = "it is trained again with another seed"
+            if steps < MIN_STEPS:
                 advice = "more --epochs may help"
             elif restart == RESTARTS:
                 advice = "another --learning-rate or more --epochs may help"
-            else:
-                advice = "it is trained again with another seed"
-            collapsed = (trial.name, steps, trial.collapsed, advice)
-            log.warning("%s has collapsed after %d steps, %s: %s", *collapsed)
-            if steps < FEWEST_STEPS:
+            log.warning("%s has collapsed after %d steps, %s: %s", trial.name, steps, trial.collapsed, advice)
+            if steps < MIN_STEPS:
                 break
         trial.seconds = time.perf_counter() - began
         log.info("%s: %s %.4g on eval", trial.name, task.metric, trial.value(task.metric))
@@ -230,7 +229,7 @@ class Search:
 
     def task(self, config: FinetuneConfig, encoder: Encoder) -> Task:
         """Make the task from the training rows, and check that all rows fit it."""
-        records = self.data.whole if config.task in WITH_CLASSES else self.data.train
+        records = self.data.all_train if config.task in WITH_CLASSES else self.data.train
         if config.private:
             # Names of classes, mean and spread of numbers come from rows that need no protection.
             records = [*self.data.eval, *self.data.test]
@@ -256,26 +255,24 @@ class Search:
         if config.layer_decay == 0:
             freeze_encoder(model)
         predictor = Predictor(task, model, tokenizer, Accelerator.choose(config.precision))
-        watched = self.data.eval
-        if len(watched) > (most := max(FEWEST_WATCHED, len(self.data.train))):
-            watched = random.Random(self.config.seed).sample(watched, most)
+        records = self.data.eval
+        if len(records) > (count := max(MIN_EVAL_ROWS, len(self.data.train))):
+            records = random.Random(self.config.seed).sample(records, count)
         best = config.keep == "best"
-        inputs = task.features(watched, tokenizer, labelled=not best)
+        eval_features = task.features(records, tokenizer, labelled=not best)
 
         def evaluate() -> dict[str, float]:
             # The metrics of generated text take too long to be computed after each epoch.
             if not best:
-                return {"loss": predictor.loss(inputs, "evaluating")}
-            predictions = predictor.predict_features(watched, inputs, "evaluating")
-            return task.measure(watched, predictions)()
+                return {"loss": predictor.loss(eval_features)}
+            return task.measure(records, predictor.predict(records, "evaluating", eval_features))()
 
         with self.tracker(trial, config, seed) as tracker:
-            arguments = (task, model, tokenizer, features, config)
-            shown = (evaluate, trial.name, tracker)
+            arguments = (task, model, tokenizer, features, config, evaluate, trial.name, tracker)
             if trial.privacy:
-                history = train_privately(*arguments, Privacy(**trial.privacy), *shown)
+                history = train_privately(*arguments, privacy=Privacy(**trial.privacy))
             else:
-                history = train(*arguments, seed, *shown)
+                history = train(*arguments, seed=seed)
         predictor.task = task.finished(model)
         scored = predictor.score(self.data.eval, tune=True)
         # Before a threshold is chosen: a model that answers no question at the best threshold has not collapsed.
@@ -293,8 +290,8 @@ class Search:
             return
         again = "" if seed == trial.seed else f" · again with seed {seed}"
         title = f"{config.out.resolve().name} · {trial.name}{again}"
-        home = self.finished.folder if self.finished.identity else self.finished.folder.parent
-        folder = home / TRACKING / re.sub(r"[^\w.=]+", "-", title)
+        parent = self.finished.folder if self.finished.identity else self.finished.folder.parent
+        folder = parent / TRACKING / re.sub(r"[^\w.=]+", "-", title)
         shutil.rmtree(folder, ignore_errors=True)
         with closing(Tracker(config.track, folder, title, config)) as tracker:
             yield tracker
@@ -307,11 +304,11 @@ class Search:
         same prediction too.
         """
         task = predictor.task
-        found = task.variation(self.data.eval, predictions)
-        if found.predicted > COLLAPSED * found.true:
+        variation = task.variation(self.data.eval, predictions)
+        if variation.predicted > COLLAPSED * variation.true:
             return ""
         count = 0 if self.config.private else min(COLLAPSE_ROWS, len(self.data.train))
         others = random.Random(self.config.seed).sample(self.data.train, count)
-        predicted = [*predictions, *predictor.predict(others, "evaluating")]
-        found = task.variation([*self.data.eval, *others], predicted)
-        return found.summary if found.collapsed else ""
+        predictions = [*predictions, *predictor.predict(others, "evaluating")]
+        variation = task.variation([*self.data.eval, *others], predictions)
+        return variation.summary if variation.collapsed else ""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
+from elektron.finetuning.config import Truncation
 from elektron.finetuning.readers.records import Record
 
-Truncation = Literal["head", "head-tail", "windows"]
 Records = Sequence[Record]
 Tokenizer: TypeAlias = PreTrainedTokenizerBase
 Feature = dict[str, Any]

@@ -19,7 +19,7 @@ from elektron.errors import ElektronError, comma_list
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.readers.read import read_records
 from elektron.finetuning.readers.records import Record
-from elektron.finetuning.readers.roles import Layout
+from elektron.finetuning.readers.roles import LAYOUTS
 from elektron.finetuning.readers.values import UNLABELLED, true_classes
 from elektron.finetuning.recipe import held_out_fraction
 from elektron.finetuning.tasks.classification import label_names
@@ -44,7 +44,7 @@ class Labelled:
     """Empty without `--test`."""
     remarks: list[str] = field(default_factory=list)
     """Reasons why the metrics may be too high, such as a file that is both in `--train` and in `--test`."""
-    whole: list[Record] = field(default_factory=list)
+    all_train: list[Record] = field(default_factory=list)
     """All labelled rows of the training files, before any are held out or drawn."""
 
     @property
@@ -57,7 +57,7 @@ class Labelled:
         return self.test or self.eval
 
 
-def read_labelled(config: FinetuneConfig, layout: Layout) -> Labelled:
+def read_labelled(config: FinetuneConfig) -> Labelled:
     """Read the rows of `--train`, `--eval` and `--test`.
 
     Raises:
@@ -65,14 +65,14 @@ def read_labelled(config: FinetuneConfig, layout: Layout) -> Labelled:
     """
 
     def read(files: Sequence[str], own: Literal["", "eval_columns", "test_columns"] = "") -> list[Record]:
-        return list(read_records(files, layout, config, labelled=True, own=own))
+        return list(read_records(files, LAYOUTS[config.task], config, labelled=True, own=own))
 
     def split(
         train: list[Record], name: str, own: Literal["eval_columns", "test_columns"]
     ) -> tuple[list[Record], list[Record]]:
         """The remaining training rows, and the rows of the files or those held out of the training rows."""
         if (fraction := held_out_fraction(getattr(config, name))) is None:
-            return train, with_label(read(getattr(config, name), own), known)
+            return train, with_label(read(getattr(config, name), own), classes)
         if getattr(config, own):
             raise ElektronError(f"--{name}-columns is for files, and --{name} is a fraction of --train")
         train, held_out = hold_out(train, fraction, config.seed, has_classes)
@@ -83,9 +83,9 @@ def read_labelled(config: FinetuneConfig, layout: Layout) -> Labelled:
     if config.test_columns and not config.test:
         raise ElektronError("--test-columns without --test: give the files that have these columns")
     has_classes = config.task in WITH_CLASSES
-    whole = read(config.train)
-    known = true_classes(class_counts(whole)) if config.task == CLASSIFICATION else None
-    train = whole = with_label(whole, known)
+    all_train = read(config.train)
+    classes = true_classes(class_counts(all_train)) if config.task == CLASSIFICATION else None
+    train = all_train = with_label(all_train, classes)
     # Test rows are held out first, so that they do not depend on --eval.
     train, test = split(train, "test", "test_columns") if config.test else (train, [])
     train, held_out = split(train, "eval", "eval_columns")
@@ -113,7 +113,7 @@ def read_labelled(config: FinetuneConfig, layout: Layout) -> Labelled:
             remarks.append(f"{name} {remark}")
     for remark in remarks:
         log.warning("%s", remark)
-    return Labelled(train, held_out, test, remarks, whole)
+    return Labelled(train, held_out, test, remarks, all_train)
 
 
 def hold_out(
@@ -137,10 +137,9 @@ def hold_out(
             f"{len(records) - count} be left: give another fraction, or a file of its own"
         )
     drawn = stratified(records, len(records) - count, seed, by_class)
-    sides: tuple[list[Record], list[Record]] = ([], [])
-    for index, record in enumerate(records):
-        sides[index not in drawn].append(record)
-    return sides
+    train = [record for index, record in enumerate(records) if index in drawn]
+    held_out = [record for index, record in enumerate(records) if index not in drawn]
+    return train, held_out
 
 
 def stratified(records: Sequence[Record], count: int, seed: int, by_class: bool) -> set[int]:
@@ -167,34 +166,33 @@ def stratified(records: Sequence[Record], count: int, seed: int, by_class: bool)
     return {index for *_, index in queue[:count]}
 
 
-def with_label(records: list[Record], known: Collection[str] | None) -> list[Record]:
+def with_label(records: list[Record], classes: Collection[str] | None) -> list[Record]:
     """Leave out the rows whose label means that they are unlabelled, such as `-` in SNLI.
 
     Args:
         records: labelled rows.
-        known: names of the classes; None for tasks without classes.
+        classes: names of the classes; None for tasks without classes.
 
     Raises:
         ElektronError: no row is left.
     """
-    markers = set() if known is None else UNLABELLED - set(known)
-    found = " or ".join(sorted(markers & class_counts(records).keys())) if markers else ""
-    if not found:
+    if classes is None or not (markers := class_counts(records).keys() & (UNLABELLED - set(classes))):
         return records
-    kept = [record for record in records if not classes_of(record) & markers]
-    if not kept:
-        raise ElektronError(f"{records[0].where}: no row has a label, only {found}")
-    count = f"{len(records) - len(kept):,} of {len(records):,}"
-    log.warning("%s rows have %s in place of a label and are left out", count, found)
-    return kept
+    names = " or ".join(sorted(markers))
+    labelled = [record for record in records if not classes_of(record) & markers]
+    if not labelled:
+        raise ElektronError(f"{records[0].where}: no row has a label, only {names}")
+    count = f"{len(records) - len(labelled):,} of {len(records):,}"
+    log.warning("%s rows have %s in place of a label and are left out", count, names)
+    return labelled
 
 
 def _log_classes(task: str, records: Sequence[Record]) -> None:
     """Log the classes of the training rows with their counts, and warn about names that may not be classes."""
     counts = class_counts(records)
-    most = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:MAX_LOGGED]
+    largest = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:MAX_LOGGED]
+    listed = ", ".join(f"{name} {count:,}" for name, count in largest)
     more = f" and {len(counts) - MAX_LOGGED:,} more" if len(counts) > MAX_LOGGED else ""
-    listed = ", ".join(f"{name} {count:,}" for name, count in most)
     log.info("%d training rows, %d classes: %s%s", len(records), len(counts), listed, more)
     if task != CLASSIFICATION:
         return

@@ -133,8 +133,8 @@ def learning_rate_scales(model: PreTrainedModel, decay: float) -> list[tuple[nn.
     layers: dict[nn.Parameter, int] = {}
     layer = -1
     for name, parameter in encoder_parameters(model):
-        if found := LAYER.search(name):
-            layer = int(found.group(1))
+        if match := LAYER.search(name):
+            layer = int(match[1])
         layers[parameter] = layer
     above_top = max(layers.values(), default=-1) + 1
     return [

@@ -1,8 +1,7 @@
 """`Predictor`: run a model on records and return predictions; used in training, evaluation and prediction.
 
-Batches have features of similar length, so that there is little padding, and predictions are returned in
-the order of the records. The number of tokens in a batch, including padding, is limited, because it
-determines memory and speed.
+Batches have features of similar length, so that there is little padding, and predictions are returned in the order of
+the records. The number of tokens in a batch, including padding, is limited, because it determines memory and speed.
 """
 
 from __future__ import annotations
@@ -21,10 +20,10 @@ from elektron.finetuning.tasks.base import Outputs, Predictions, Task
 from elektron.io.checksums import write_checksums
 from elektron.progress import Progress
 
-TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 32_768}
+MAX_BATCH_TOKENS = {"cpu": 4096, "cuda": 32_768}
 """Most tokens in a batch, by type of device. On CPUs more are not faster, and slower once activations exceed caches."""
 MIN_FILL = 1 / 16
-"""A batch with at least this fraction of `TOKENS_AT_ONCE` gets no much shorter rows, see `MIN_LENGTH_RATIO`."""
+"""A batch with at least this fraction of `MAX_BATCH_TOKENS` gets no much shorter rows, see `MIN_LENGTH_RATIO`."""
 MIN_LENGTH_RATIO = 0.8
 """A row is much shorter if its length is below this fraction of the longest row in the batch."""
 
@@ -48,7 +47,7 @@ class Predictor:
     tokenizer: PreTrainedTokenizerBase
     accelerator: Accelerator
     batch_size: int | None = None
-    """Most rows in a batch; batches of long rows have fewer. None for as many as `TOKENS_AT_ONCE` allows."""
+    """Most rows in a batch; batches of long rows have fewer. None for as many as `MAX_BATCH_TOKENS` allows."""
 
     def __post_init__(self) -> None:
         self.model.to(self.accelerator.device)
@@ -61,15 +60,11 @@ class Predictor:
         self.task.save(folder)
         write_checksums(folder)
 
-    def predict(self, records: Records, title: str | None = None) -> Predictions:
-        """A prediction for each record, with a progress bar if there is a title."""
+    def predict(self, records: Records, title: str | None = None, features: Features | None = None) -> Predictions:
+        """A prediction for each record, with a progress bar if there is a title; `features` avoids computing them."""
         if not records:
             return []
-        features = self.task.features(records, self.tokenizer, labelled=False)
-        return self.predict_features(records, features, title)
-
-    def predict_features(self, records: Records, features: Features, title: str | None = None) -> Predictions:
-        """Like `predict`, for features that have been computed already."""
+        features = features or self.task.features(records, self.tokenizer, labelled=False)
         outputs, _ = self._run(features, title, loss=False)
         return self.task.predictions(records, features, outputs)
 
@@ -88,58 +83,57 @@ class Predictor:
             predictions = tuned.predictions(records, features, outputs)
         return Scored(predictions, before, loss)
 
-    def loss(self, features: Features, title: str | None = None) -> float:
+    def loss(self, features: Features) -> float:
         """The mean loss of labelled features."""
-        return self._run(features, title, outputs=False)[1]
+        return self._run(features, "evaluating", outputs=False)[1]
 
     def _run(
         self, features: Features, title: str | None, outputs: bool = True, loss: bool = True
     ) -> tuple[Outputs, float]:
         """The result of `Task.forward` for each feature if `outputs`, and the mean loss if `loss`."""
-        found: Outputs = [None] * len(features)
+        results: Outputs = [None] * len(features)
         total = 0.0
         with torch.no_grad(), self.accelerator.autocast():
-            for numbers, batch in self.batches(features, title):
+            for indices, batch in self.batches(features, title):
                 output = self.model(**batch) if loss else None
                 if output is not None:
-                    total += float(output.loss) * len(numbers)
+                    total += float(output.loss) * len(indices)
                 if outputs:
-                    for number, each in zip(numbers, self.task.forward(self.model, batch, output), strict=True):
-                        found[number] = each
-        return found, total / len(features)
+                    for index, result in zip(indices, self.task.forward(self.model, batch, output), strict=True):
+                        results[index] = result
+        return results, total / len(features)
 
     def batches(self, features: Features, title: str | None = None) -> Iterator[tuple[list[int], Batch]]:
         """Indices of features and their batch on the device; the longest come first, to run out of memory early."""
         sizes = list(map(self.task.size, features))
-        tokens = TOKENS_AT_ONCE[self.accelerator.device.type]
+        tokens = MAX_BATCH_TOKENS[self.accelerator.device.type]
         done = 0
-        shown = title is not None
-        with Progress(title or "", len(features), "inputs", shown=shown, brief=True) as bar:
-            for numbers in batches_by_size(sizes, tokens, self.batch_size):
-                batch = self.task.collate([features[number] for number in numbers], self.tokenizer)
-                yield numbers, {name: tensor.to(self.accelerator.device) for name, tensor in batch.items()}
-                done += len(numbers)
+        with Progress(title or "", len(features), "inputs", shown=title is not None, brief=True) as bar:
+            for indices in batches_by_size(sizes, tokens, self.batch_size):
+                batch = self.task.collate([features[index] for index in indices], self.tokenizer)
+                yield indices, {name: tensor.to(self.accelerator.device) for name, tensor in batch.items()}
+                done += len(indices)
                 bar.update(done)
 
 
-def batches_by_size(sizes: Sequence[int], tokens: int, most_rows: int | None) -> Iterator[list[int]]:
+def batches_by_size(sizes: Sequence[int], max_tokens: int, max_rows: int | None) -> Iterator[list[int]]:
     """Group rows into batches of indices, the longest rows first.
 
     Args:
         sizes: number of tokens of each row.
-        tokens: most tokens in a batch including padding, unless a single row has more.
-        most_rows: most rows in a batch; None for as many as fit.
+        max_tokens: most tokens in a batch including padding, unless a single row has more.
+        max_rows: most rows in a batch; None for as many as fit.
     """
     batch: list[int] = []
-    for number in sorted(range(len(sizes)), key=lambda number: -sizes[number]):
+    for index in sorted(range(len(sizes)), key=lambda index: -sizes[index]):
         longest = sizes[batch[0]] if batch else 0
         if batch and (
-            (len(batch) + 1) * longest > tokens
-            or len(batch) == most_rows
-            or (len(batch) * longest >= MIN_FILL * tokens and sizes[number] < MIN_LENGTH_RATIO * longest)
+            (len(batch) + 1) * longest > max_tokens
+            or len(batch) == max_rows
+            or (len(batch) * longest >= MIN_FILL * max_tokens and sizes[index] < MIN_LENGTH_RATIO * longest)
         ):
             yield batch
             batch = []
-        batch.append(number)
+        batch.append(index)
     if batch:
         yield batch

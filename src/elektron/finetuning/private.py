@@ -104,10 +104,11 @@ def train_privately(
     tokenizer: PreTrainedTokenizerBase,
     features: Sequence[Feature],
     config: FinetuneConfig,
-    privacy: Privacy,
     evaluate: Callable[[], dict[str, float]],
     title: str,
     tracker: Tracker | None = None,
+    *,
+    privacy: Privacy,
 ) -> History:
     """Train `model` in place, except its token embeddings.
 
@@ -145,12 +146,12 @@ def train_privately(
         warnings.filterwarnings("ignore", "Full backward hook is firing")
         monitor = Monitor(config, task.metric, evaluate, bar, tracker)
         model.train()
-        for step, chosen in enumerate(sampler, start=1):
-            chosen.sort(key=lambda row: task.size(features[row]))
-            chunks = list(torch.tensor(chosen).split(config.micro_batch_size))
-            for number, chunk in enumerate(chunks, start=1):
-                if len(chunk):
-                    batch = task.collate([features[row] for row in chunk.tolist()], tokenizer)
+        for step, rows in enumerate(sampler, start=1):
+            rows.sort(key=lambda row: task.size(features[row]))
+            micro_batches = list(torch.tensor(rows).split(config.micro_batch_size))
+            for number, micro_batch in enumerate(micro_batches, start=1):
+                if len(micro_batch):
+                    batch = task.collate([features[row] for row in micro_batch.tolist()], tokenizer)
                     batch = {name: tensor.to(accelerator.device) for name, tensor in batch.items()}
                     losses = row_losses(model, batch, config.label_smoothing or 0.0)
                     if not losses.isfinite().all():
@@ -159,15 +160,13 @@ def train_privately(
                 else:  # no row was drawn: the step consists of noise alone
                     for parameter in optimizer.params:
                         parameter.grad_sample = parameter.new_empty(0, *parameter.shape)
-                optimizer.signal_skip_step(number < len(chunks))
+                optimizer.signal_skip_step(number < len(micro_batches))
                 optimizer.step()
                 optimizer.zero_grad()
             schedule.step()
             bar.update(step)
-            last = step == privacy.steps
-            if (step % steps_in_epoch == 0 or last) and monitor.after_epoch(
-                model, step * privacy.sample_rate, step, None
-            ):
+            epoch_ends = step % steps_in_epoch == 0 or step == privacy.steps
+            if epoch_ends and monitor.after_epoch(model, step * privacy.sample_rate, step, loss=None):
                 break
     network.remove_hooks()
     embeddings.requires_grad_(True)
@@ -184,16 +183,14 @@ def row_losses(model: PreTrainedModel, batch: Batch, smoothing: float) -> Tensor
     positions = torch.arange(ids.shape[1], device=ids.device).repeat(len(ids), 1)
     inputs = {"token_type_ids": torch.zeros_like(ids), "position_ids": positions} | batch
     logits = model(**{name: inputs[name] for name in inputs if name != "labels"}).logits
-    kind = model.config.problem_type
-    if kind == "regression":
+    problem_type = model.config.problem_type
+    if problem_type == "regression":
         return F.mse_loss(logits.squeeze(-1), labels, reduction="none")
-    if kind == "multi_label_classification":
+    if problem_type == "multi_label_classification":
         return F.binary_cross_entropy_with_logits(logits, labels, reduction="none").mean(-1)
-    losses = F.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="none", label_smoothing=smoothing).view(
-        labels.shape
-    )
     if labels.ndim == 1:
-        return losses
+        return F.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
+    losses = F.cross_entropy(logits.transpose(1, 2), labels, reduction="none", label_smoothing=smoothing)
     return losses.sum(-1) / (labels != IGNORED_LABEL).sum(-1).clamp(min=1)
 
 

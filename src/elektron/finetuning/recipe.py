@@ -1,10 +1,9 @@
 """Settings of `elektron finetune`: defaults by task and model size, checks, and the combinations of `--sweep`.
 
-The paper (Clark et al. 2020, appendix B) has peak learning rates 3e-4, 1e-4, 5e-5 and layer-wise
-decay 0.8, 0.8, 0.9 for small, base and large; warm-up over a tenth of the steps, batch size 32,
-dropout 0.1, no weight decay, 3 epochs, but 10 for RTE and STS-B and 2 for SQuAD, whose passages are
-read in windows of 512 tokens that overlap by 128. `docs/finetuning.md` has the measurements behind
-the other values.
+The paper (Clark et al. 2020, appendix B) has peak learning rates 3e-4, 1e-4, 5e-5 and layer-wise decay 0.8, 0.8, 0.9
+for small, base and large; warm-up over a tenth of the steps, batch size 32, dropout 0.1, no weight decay, 3 epochs, but
+10 for RTE and STS-B and 2 for SQuAD, whose passages are read in windows of 512 tokens that overlap by 128.
+`docs/finetuning.md` has the measurements behind the other values.
 """
 
 from __future__ import annotations
@@ -13,11 +12,11 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from elektron import sweep
 from elektron.errors import ElektronError, comma_list
-from elektron.finetuning.config import LEAST_LENGTH, DecodingConfig, FilesConfig, FinetuneConfig
+from elektron.finetuning.config import MIN_LENGTH, DecodingConfig, FilesConfig, FinetuneConfig
 from elektron.recipes import pretrain_config, recipe_names
 
 SCRATCH = "scratch:"
@@ -65,16 +64,10 @@ NOT_SWEPT = {
 }
 
 
-class Size(NamedTuple):
-    """Defaults for encoders with a hidden size of at most `width`."""
-
-    width: float
-    learning_rate: float
-    layer_decay: float
-
-
-PAPER = (Size(256, 3e-4, 0.8), Size(768, 1e-4, 0.8), Size(math.inf, 5e-5, 0.9))
-ELEKTRON = (Size(256, 1e-3, 1.0), Size(768, 3e-4, 0.9), Size(math.inf, 1e-4, 0.9))
+PAPER = ((256, 3e-4, 0.8), (768, 1e-4, 0.8), (math.inf, 5e-5, 0.9))
+"""Largest hidden size, with its learning rate and its layer-wise decay."""
+ELEKTRON = ((256, 1e-3, 1.0), (768, 3e-4, 0.9), (math.inf, 1e-4, 0.9))
+"""The same for family elektron."""
 
 
 def resolve(
@@ -94,7 +87,7 @@ def resolve(
         ElektronError: `max_length` is more than the encoder can read, or `stride` is too large.
     """
     sizes = ELEKTRON if family == "elektron" else PAPER
-    size = next(size for size in sizes if width <= size.width)
+    _, learning_rate, layer_decay = next(size for size in sizes if width <= size[0])
     length = min(DEFAULT_MAX_LENGTH, longest)
     epochs = 10 if config.task == "regression" or rows < FEW_ROWS else 3
     if config.task == "question-answering":
@@ -102,8 +95,8 @@ def resolve(
     defaults: dict[str, Any] = {
         "optimizer": "muon" if family == "elektron" else "adamw",
         "muon_learning_rate": MUON_LEARNING_RATE,
-        "learning_rate": size.learning_rate,
-        "layer_decay": size.layer_decay if pretrained else 1.0,
+        "learning_rate": learning_rate,
+        "layer_decay": layer_decay if pretrained else 1.0,
         "epochs": float(epochs if pretrained else 3 * epochs),
         "batch_size": 32,
         "weight_decay": 0.0 if pretrained else 0.01,
@@ -202,7 +195,7 @@ def check(config: FinetuneConfig) -> None:
 
 def refuse_long_stride(stride: int | None, length: int) -> None:
     """Raise ElektronError if windows of `length` tokens would overlap almost completely."""
-    if stride is not None and stride >= length - LEAST_LENGTH:
+    if stride is not None and stride >= length - MIN_LENGTH:
         raise ElektronError(f"--stride {stride} must be well below the {length} tokens read")
 
 
@@ -222,8 +215,8 @@ def check_private(config: FinetuneConfig) -> None:
     if config.task not in PRIVATE_TASKS:
         raise ElektronError(f"--private is for {comma_list(PRIVATE_TASKS)}, not for {config.task}")
     swept = [name for name in NOISE_SETTINGS if name in combinations(config.sweep)[0]]
-    same = {Path(name).resolve() for name in config.train}
-    for found, why in (
+    train = {Path(name).resolve() for name in config.train}
+    for refused, why in (
         (config.model.startswith(SCRATCH), f"{SCRATCH}RECIPE: it trains no token embeddings"),
         (config.baseline, "--baseline: a second network would spend the budget again"),
         (config.max_train, "--max-train: which rows are drawn depends on the others"),
@@ -236,11 +229,11 @@ def check_private(config: FinetuneConfig) -> None:
             "predictions; give --eval FILE and --test FILE with rows that need no protection",
         ),
         (
-            any(Path(name).resolve() in same for name in (*config.eval, *config.test)),
+            any(Path(name).resolve() in train for name in (*config.eval, *config.test)),
             "a file both in --train and in --eval or --test, whose rows are shown unprotected",
         ),
     ):
-        if found:
+        if refused:
             raise ElektronError(f"--private refuses {why}")
 
 

@@ -196,47 +196,47 @@ def judge(
         predicts the same for every row.
     """
     better: list[str] = []
-    found: list[str] = []
+    warnings: list[str] = []
     variation = task.variation(records, predictions)
     if variation.collapsed:
-        found.append(f"the model depends little on its input: {variation.summary}")
+        warnings.append(f"the model depends little on its input: {variation.summary}")
     for name in task.compared if baselines else ():
-        value, kind = metrics[name], metric_format(name, task.name)
-        sign = -1 if kind.less_is_better else 1
+        metric = metric_format(name, task.name)
+        sign = -1 if metric.less_is_better else 1
         best = max(baselines, key=lambda baseline: sign * baseline["metrics"][name])
-        other, ends = best["metrics"][name], best["differences"][name]
-        said = f"{kind.format_value(other)} of a simple baseline ({best['name']})"
-        least, most = sorted(sign * end for end in ends)
-        if least > 0 and (behind := sum(sign * seed[name] <= sign * other for seed in seeds)):
-            not_better = "not below" if kind.less_is_better else "not above"
-            found.append(f"{kind.title} of {behind} of {len(seeds)} seeds is {not_better} the {said}")
+        value, interval = best["metrics"][name], best["differences"][name]
+        baseline = f"{metric.format_value(value)} of a simple baseline ({best['name']})"
+        low, high = sorted(sign * end for end in interval)
+        if low > 0 and (behind := sum(sign * seed[name] <= sign * value for seed in seeds)):
+            not_better = "not below" if metric.less_is_better else "not above"
+            warnings.append(f"{metric.title} of {behind} of {len(seeds)} seeds is {not_better} the {baseline}")
             continue
-        clearly = "clearly better" if least > 0 else "worse" if most < 0 else "not clearly better"
-        (better if least > 0 else found).append(
-            f"{kind.title} of {kind.format_value(value)} is {clearly} than the {said}: 95 % interval of the "
-            f"difference {kind.format_difference_interval(ends)}"
+        verdict = "clearly better" if low > 0 else "worse" if high < 0 else "not clearly better"
+        (better if low > 0 else warnings).append(
+            f"{metric.title} of {metric.format_value(metrics[name])} is {verdict} than the {baseline}: "
+            f"95 % interval of the difference {metric.format_difference_interval(interval)}"
         )
-    return better, found
+    return better, warnings
 
 
 def compared_with_baselines(
     task: Task, records: Sequence[Record], measure: Measure, train: Sequence[Record]
 ) -> list[dict[str, Any]]:
     """Name and metrics of each baseline, and 95 % intervals of the differences, model minus baseline."""
-    found = []
-    for baseline in task.baselines(records, train):
-        other = task.measure(records, baseline.predictions)
-        differences = {name: list(ends) for name, ends in bootstrap_differences(other, measure).items()}
-        found.append({"name": baseline.name, "metrics": other(), "differences": differences})
-    return found
+    baselines = []
+    for name, predictions in task.baselines(records, train):
+        base = task.measure(records, predictions)
+        differences = {metric: list(ends) for metric, ends in bootstrap_differences(base, measure).items()}
+        baselines.append({"name": name, "metrics": base(), "differences": differences})
+    return baselines
 
 
 def bootstrap_differences(base: Measure, other: Measure) -> dict[str, Interval]:
     """95 % intervals of the differences of the metrics, `other` minus `base`, over resamples of the same rows."""
 
     def difference(rows: Rows) -> dict[str, float]:
-        theirs = base.compute(rows)
-        return {name: value - theirs[name] for name, value in other.compute(rows).items() if name in theirs}
+        of_base = base.compute(rows)
+        return {name: value - of_base[name] for name, value in other.compute(rows).items() if name in of_base}
 
     return bootstrap(Measure(rows=base.rows, compute=difference))
 
@@ -284,25 +284,19 @@ def write_predictions(path: Path, records: Sequence[Record], predictions: Predic
     The values of roles are written too because the columns of nested files, such as SQuAD's, lack the passage. Lists
     of labels, choices and answers are written as lists, even if the file has them as text.
     """
-    written = []
+    completed = []
     for record in records:
-        names = {role: name for role, name in record.names.items() if role in record.values and "," not in name}
-        lists = [
-            role
-            for role, name in names.items()
-            if isinstance(record.values[role], list | dict)
-            and (role == "label" or (role in ("choices", "answers") and is_written_list(record.columns.get(name))))
-        ]
-        columns = {name: record.values[role] for role, name in names.items()} | record.columns
-        columns |= {names[role]: record.values[role] for role in lists}
-        written.append(dataclasses.replace(record, columns=columns))
+        values = {name: record.values[role] for role, name in record.names.items() if role in record.values}
+        columns = {name: value for name, value in values.items() if "," not in name} | record.columns
+        for role in ("label", "choices", "answers"):
+            name = record.names.get(role)
+            if name in columns and isinstance(values.get(name), list | dict):
+                is_list_as_text = isinstance(columns[name], str) and isinstance(parsed(columns[name]), list | dict)
+                if role == "label" or is_list_as_text:
+                    columns[name] = values[name]
+        completed.append(dataclasses.replace(record, columns=columns))
     with path.open("w", encoding="utf-8") as file:
-        file.writelines(to_json(row) + "\n" for row in PredictionColumns().rows(written, predictions))
-
-
-def is_written_list(field: Any) -> bool:
-    """Whether a field is a list or an object, written as text."""
-    return isinstance(field, str) and isinstance(parsed(field), list | dict)
+        file.writelines(to_json(row) + "\n" for row in PredictionColumns().rows(completed, predictions))
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -52,10 +53,11 @@ def train(
     tokenizer: PreTrainedTokenizerBase,
     features: Sequence[Feature],
     config: FinetuneConfig,
-    seed: int,
     evaluate: Callable[[], dict[str, float]],
     title: str,
     tracker: Tracker | None = None,
+    *,
+    seed: int,
 ) -> History:
     """Train `model` in place.
 
@@ -65,11 +67,11 @@ def train(
         tokenizer: tokenizer of the encoder.
         features: labelled training features.
         config: a resolved configuration, see `recipe.resolve`.
-        seed: seed of the order of rows and of dropout.
         evaluate: computes the metrics of the model on the evaluation rows; `task.metric` decides which
             epoch is kept, if `config.keep` is `best`.
         title: title of the progress bar.
         tracker: receives the metrics of each epoch.
+        seed: seed of the order of rows and of dropout.
 
     Returns:
         The metrics of each epoch, and which epoch was kept.
@@ -122,7 +124,7 @@ def train(
             data_collator=lambda rows: task.collate(rows, tokenizer),
             train_dataset=list(features),
             optimizers=(optimizer, schedule),
-            compute_loss_func=smoothed_loss(smoothing) if smoothing else None,
+            compute_loss_func=partial(smoothed_loss, smoothing) if smoothing else None,
             callbacks=[monitor],
         )
         trainer.remove_callback(PrinterCallback)
@@ -134,17 +136,13 @@ def train(
     return monitor.finish(model)
 
 
-def smoothed_loss(smoothing: float) -> Callable[..., Tensor]:
+def smoothed_loss(smoothing: float, outputs: Any, labels: Tensor, num_items_in_batch: Any = None) -> Tensor:
     """Cross-entropy with label smoothing (Szegedy et al. 2016).
 
     It is computed in fp32, whatever the precision of matrix products; the Trainer's own is not.
     """
-
-    def loss(outputs: Any, labels: Tensor, num_items_in_batch: Any = None) -> Tensor:
-        logits = outputs["logits"].float().flatten(0, -2)
-        return F.cross_entropy(logits, labels.flatten(), label_smoothing=smoothing)
-
-    return loss
+    logits = outputs["logits"].float().flatten(0, -2)
+    return F.cross_entropy(logits, labels.flatten(), label_smoothing=smoothing)
 
 
 class Monitor(TrainerCallback):
@@ -211,11 +209,11 @@ class Monitor(TrainerCallback):
         if self.tracker is not None:
             self.tracker.log("eval", metrics, step)
         epochs, value = self.history.epochs, metrics.get(self.metric)
-        earlier = [epoch.eval for epoch in epochs if epoch.eval is not None]
+        earlier = [each.eval for each in epochs if each.eval is not None]
         epochs.append(Epoch(round(epoch, 2), loss, value, metrics.get("loss")))
         if self.config.keep == "last":
             self.history.kept = len(epochs) - 1
-        elif value is not None and all(value > before for before in earlier):
+        elif value is not None and all(value > previous for previous in earlier):
             self.history.kept = len(epochs) - 1
             self.best = {name: tensor.detach().to("cpu", copy=True) for name, tensor in model.state_dict().items()}
         epochs_since = len(epochs) - 1 - self.history.kept

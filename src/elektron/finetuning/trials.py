@@ -91,18 +91,17 @@ class FinishedTrials:
             return None
         try:
             content = read_json(path)
-            for part in ("eval", "test"):
-                metrics = dict(content[part]).items()
-                content[part] = {name: math.nan if value is None else value for name, value in metrics}
+            for split in ("eval", "test"):
+                metrics = dict(content[split]).items()
+                content[split] = {name: math.nan if value is None else value for name, value in metrics}
             trial: TrainingRun = from_json(content, TrainingRun, "it")
         except (OSError, *MALFORMED) as error:
             raise ElektronError(f"{path}: damaged ({error}): remove {self.folder}") from error
-        weights = folder / MODEL
-        if not weights.is_dir():
-            return Trained(number, trial, config, None)
-        task = load_task(str(weights))
-        model, device = task.load_model(str(weights)), Accelerator.choose(config.precision)
-        predictor = Predictor(task, model, encoder.tokenizer, device)
+        predictor = None
+        if (weights := folder / MODEL).is_dir():
+            task = load_task(str(weights))
+            model, accelerator = task.load_model(str(weights)), Accelerator.choose(config.precision)
+            predictor = Predictor(task, model, encoder.tokenizer, accelerator)
         return Trained(number, trial, config, predictor)
 
     def save(self, trained: Trained) -> None:

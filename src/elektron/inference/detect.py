@@ -27,7 +27,7 @@ from elektron.corpus.vocabulary import readable
 from elektron.errors import ElektronError
 from elektron.finetuning.encoders import longest_input
 from elektron.finetuning.inputs import pad
-from elektron.finetuning.predictor import TOKENS_AT_ONCE, batches_by_size
+from elektron.finetuning.predictor import MAX_BATCH_TOKENS, batches_by_size
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.readers.roles import TEXTS
 from elektron.finetuning.tasks.base import Prediction
@@ -263,7 +263,7 @@ class Detector:
 
     def _batches(self, rows: Sequence[Sequence[int]]) -> Iterator[tuple[list[int], Tensor, Tensor]]:
         """Yield batches of rows of token ids: the row numbers, `input_ids` and `attention_mask`, `(batch, length)`."""
-        tokens = TOKENS_AT_ONCE[self.accelerator.device.type]
+        tokens = MAX_BATCH_TOKENS[self.accelerator.device.type]
         for chosen in batches_by_size(list(map(len, rows)), tokens, self.config.batch_size):
             features = [{"input_ids": list(rows[row])} for row in chosen]
             batch = pad(features, {"input_ids": self.tokenizer.pad_token_id})

@@ -12,6 +12,7 @@ from elektron.finetuning.config import DecodingConfig, EvaluateConfig
 from elektron.finetuning.labelled import with_label
 from elektron.finetuning.readers.read import read_records
 from elektron.finetuning.readers.records import input_texts
+from elektron.finetuning.readers.roles import LAYOUTS
 from elektron.finetuning.results import evaluate as evaluate_model
 from elektron.finetuning.results import metrics_text, write_evaluation
 from elektron.finetuning.tasks.classification import Classification
@@ -47,7 +48,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         if isinstance(predictor.task, Classification):
             records = with_label(records, predictor.task.labels)
         predictor.task.check(records)
-        texts = input_texts(predictor.task.layout, records)
+        texts = input_texts(LAYOUTS[predictor.task.name], records)
         count_unknown(texts, predictor.tokenizer).check(", ".join(config.data), config.allow_unknown)
         scored = evaluate_model(predictor, records)
         if folder is not None:

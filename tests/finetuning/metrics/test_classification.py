@@ -29,7 +29,7 @@ def test_single_label_metrics_equal_scikit_learn(data: tuple[list[int], list[int
     chosen = np.random.default_rng(data[3]).integers(len(truth), size=len(truth))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = measure(), measure(chosen)
+        found = measure(), measure.compute(chosen)
     for figures, rows in zip(found, (np.arange(len(truth)), chosen), strict=True):
         assert figures == pytest.approx(scikit_learns(truth[rows], predicted[rows], classes), abs=1e-6)
 
@@ -56,7 +56,7 @@ def test_binary_precision_recall_f1_are_of_second_class() -> None:
     figures = measure()
     assert (figures["precision"], figures["recall"], figures["f1"]) == (0.5, 0.5, 0.5)
     assert figures["precision_macro"] == pytest.approx((0.5 + 2 / 3) / 2)
-    assert measure(np.array([0, 1]))["f1"] == 0
+    assert measure.compute(np.array([0, 1]))["f1"] == 0
 
 
 def test_confusion_and_per_class_include_absent_classes() -> None:
@@ -64,12 +64,7 @@ def test_confusion_and_per_class_include_absent_classes() -> None:
     assert measure.details["confusion"]["counts"] == [[1, 0, 1, 0], [0] * 4, [0, 0, 1, 0], [0] * 4]
     table = measure.details["per_class"]
     assert list(table) == NAMES
-    assert table["no"] == {
-        "precision": 1.0,
-        "recall": 0.5,
-        "f1": pytest.approx(2 / 3),
-        "support": 2,
-    }
+    assert table["no"] == {"precision": 1.0, "recall": 0.5, "f1": pytest.approx(2 / 3), "support": 2}
     assert table["never"] == {"precision": 0, "recall": 0, "f1": 0, "support": 0}
 
 
@@ -80,7 +75,7 @@ def test_multi_label_metrics_equal_scikit_learn(shape: tuple[int, int], share: f
     truth, predicted = generator.random((2, *shape)) < share
     measure = multi_label(truth, predicted, [str(label) for label in range(shape[1])])
     chosen = generator.integers(len(truth), size=len(truth))
-    for figures, rows in ((measure(), slice(None)), (measure(chosen), chosen)):
+    for figures, rows in ((measure(), slice(None)), (measure.compute(chosen), chosen)):
         true, given_ = truth[rows], predicted[rows]
         precision, recall, f1, _ = metrics.precision_recall_fscore_support(
             true, given_, average="micro", zero_division=0

@@ -42,14 +42,7 @@ def test_bootstrap_interval_width_matches_standard_error() -> None:
     low, high = bootstrap(mean_of(values))["mean"]
     assert low < values.mean() < high
     assert high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
-    narrow = bootstrap(mean_of(values), confidence=0.5)["mean"]
-    assert low < narrow[0] < narrow[1] < high
-
-
-def test_bootstrap_is_determined_by_seed() -> None:
-    measure = mean_of(np.arange(50.0))
-    assert bootstrap(measure, 50, seed=1) == bootstrap(measure, 50, seed=1)
-    assert bootstrap(measure, 50, seed=1) != bootstrap(measure, 50, seed=2)
+    assert bootstrap(mean_of(values))["mean"] == (low, high)
 
 
 def test_bootstrap_of_perfect_predictions_has_zero_width() -> None:
@@ -63,7 +56,7 @@ def test_metrics_are_finite_order_invariant_and_inside_intervals(measure: Measur
     figures = measure()
     assert all(type(figure) is float and np.isfinite(figure) for figure in figures.values())
     in_other_order = np.random.default_rng(2).permutation(measure.rows)
-    again = measure(in_other_order)
+    again = measure.compute(in_other_order)
     assert again == pytest.approx({name: figures[name] for name in again})
     intervals = bootstrap(measure, 60)
     assert intervals.keys() == again.keys()
@@ -76,11 +69,7 @@ def test_bootstrap_uses_only_resamples_that_have_the_metric() -> None:
 
 
 def test_counts_total_and_per_class_equal_hand_computed_values() -> None:
-    right, predicted, true = (
-        [[1, 0], [0, 0], [0, 3]],
-        [[2, 1], [0, 0], [0, 3]],
-        [[1, 0], [0, 0], [0, 4]],
-    )
+    right, predicted, true = ([[1, 0], [0, 0], [0, 3]], [[2, 1], [0, 0], [0, 3]], [[1, 0], [0, 0], [0, 4]])
     counts = Counts(right, predicted, true)
     everything = counts.total(slice(None))
     assert everything.tolist() == [[1, 3], [2, 4], [1, 4]]

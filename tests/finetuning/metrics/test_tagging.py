@@ -60,14 +60,10 @@ def test_entity_metrics_equal_seqeval(scheme: str, share: float) -> None:
     found = find_scheme(truth, predicted)
     assert found and found.name == scheme
     chosen = np.random.default_rng(3).integers(len(truth), size=len(truth))
-    for figures, rows in ((measure(), range(len(truth))), (measure(chosen), chosen)):
+    for figures, rows in ((measure(), range(len(truth))), (measure.compute(chosen), chosen)):
         true, given_ = [truth[row] for row in rows], [predicted[row] for row in rows]
         precision, recall, f1, _ = precision_recall_fscore_support(
-            with_inside(true),
-            with_inside(given_),
-            average="micro",
-            scheme=RULES[scheme],
-            zero_division=0,
+            with_inside(true), with_inside(given_), average="micro", scheme=RULES[scheme], zero_division=0
         )
         assert figures == pytest.approx(
             {
@@ -95,8 +91,7 @@ def test_f1_of_arbitrary_tags_equals_seqeval(rows: list[list[tuple[str, str]]]) 
     truth = [["O", "B-X", "I-X"], *([true for true, _ in row] for row in rows)]
     predicted = [["O", "O", "B-Y"], *([given_ for _, given_ in row] for row in rows)]
     assert tagging(truth, predicted)()["f1"] == pytest.approx(
-        seqeval.metrics.f1_score(truth, predicted, mode="strict", scheme=schemes.IOB2, zero_division=0),
-        abs=1e-6,
+        seqeval.metrics.f1_score(truth, predicted, mode="strict", scheme=schemes.IOB2, zero_division=0), abs=1e-6
     )
 
 
@@ -123,12 +118,7 @@ def test_find_scheme(truth: str, predicted: str, scheme: str | None) -> None:
 
 def test_entity_metrics_equal_hand_computed_values() -> None:
     measure = tagging([["B-X", "I-X", "O", "B-Y"]], [["B-X", "I-X", "I-Y", "O"]])
-    assert measure() == {
-        "accuracy": 0.5,
-        "precision": 1.0,
-        "recall": 0.5,
-        "f1": pytest.approx(2 / 3),
-    }
+    assert measure() == {"accuracy": 0.5, "precision": 1.0, "recall": 0.5, "f1": pytest.approx(2 / 3)}
     assert measure.details["per_class"]["Y"] == {"precision": 0, "recall": 0, "f1": 0, "support": 1}
     segmented = tagging([list("BMESBE")], [list("BMESSS")])
     assert segmented()["precision"] == 0.5
@@ -147,7 +137,7 @@ def test_metrics_of_tags_without_scheme_equal_scikit_learn() -> None:
     predicted = spoilt(truth, 0.4, 1)
     measure = tagging(truth, predicted)
     chosen = np.random.default_rng(1).integers(40, size=40)
-    for figures, rows in ((measure(), range(40)), (measure(chosen), chosen)):
+    for figures, rows in ((measure(), range(40)), (measure.compute(chosen), chosen)):
         true = [tag for row in rows for tag in truth[row]]
         given_ = [tag for row in rows for tag in predicted[row]]
         assert figures == pytest.approx(

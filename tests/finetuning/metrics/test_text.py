@@ -15,19 +15,7 @@ from elektron.finetuning.metrics.measure import Measure
 from elektron.finetuning.metrics.text import ROUGE, by_line, summarization, translation
 from elektron.finetuning.metrics.writing import is_chinese, words
 
-ENGLISH = [
-    "The",
-    "quick,",
-    "foxes",
-    "are",
-    "running",
-    "over",
-    "3",
-    "lazy",
-    "dogs.",
-    "Then",
-    "slept!",
-]
+ENGLISH = ["The", "quick,", "foxes", "are", "running", "over", "3", "lazy", "dogs.", "Then", "slept!"]
 CHINESE = list("我爱北京天安门，上太阳升。你好吗GPU")
 
 
@@ -46,7 +34,7 @@ def test_translation_metrics_equal_sacrebleu(vocabulary: list[str], chinese: boo
     references = [[one, two] if several and row % 3 else [one] for row, (one, two) in enumerate(pairs)]
     measure = translation(references, outputs, chinese)
     chosen = np.random.default_rng(0).integers(40, size=40)
-    for figures, rows in ((measure(), range(40)), (measure(chosen), chosen)):
+    for figures, rows in ((measure(), range(40)), (measure.compute(chosen), chosen)):
         given_ = [outputs[row] for row in rows]
         streams = [[references[row][0] for row in rows]]
         if several:
@@ -54,16 +42,10 @@ def test_translation_metrics_equal_sacrebleu(vocabulary: list[str], chinese: boo
         bleu = BLEU(tokenize="zh" if chinese else "13a")
         chrf = CHRF()
         assert figures == pytest.approx(
-            {
-                "bleu": bleu.corpus_score(given_, streams).score,
-                "chrf": chrf.corpus_score(given_, streams).score,
-            },
+            {"bleu": bleu.corpus_score(given_, streams).score, "chrf": chrf.corpus_score(given_, streams).score},
             abs=1e-6,
         )
-        assert measure.notes == {
-            "bleu": str(bleu.get_signature()),
-            "chrf": str(chrf.get_signature()),
-        }
+        assert measure.notes == {"bleu": str(bleu.get_signature()), "chrf": str(chrf.get_signature())}
 
 
 @pytest.mark.parametrize(
@@ -125,7 +107,7 @@ def test_distinct_metrics_equal_hand_computed_values() -> None:
     assert figures["distinct_1"] == pytest.approx(2 / 8)
     assert figures["distinct_2"] == pytest.approx(2 / 5)
     assert figures["distinct_outputs"] == pytest.approx(3 / 4)
-    assert "distinct_1" not in summarization([["x"]], ["x"])(np.array([0]))
+    assert "distinct_1" not in summarization([["x"]], ["x"]).compute(np.array([0]))
 
 
 @pytest.mark.parametrize(
@@ -148,10 +130,7 @@ def test_metrics_of_empty_outputs_are_zero(measure: Callable[[], Measure]) -> No
 def test_metrics_of_arbitrary_text_are_finite(rows: list[tuple[str, str]]) -> None:
     references, outputs = (list(column) for column in zip(*rows, strict=True))
     of_each = [[reference] for reference in references]
-    for measure in (
-        translation(of_each, outputs, is_chinese(references)),
-        summarization(of_each, outputs),
-    ):
+    for measure in (translation(of_each, outputs, is_chinese(references)), summarization(of_each, outputs)):
         assert np.isfinite(list(measure().values())).all()
 
 

@@ -99,12 +99,7 @@ def tune(encoders, files, kind, out, family="electra", **options):
     settings = {"epochs": 4.0, "batch_size": 16, "learning_rate": 3e-3, "max_length": 16} | options
     return finetune(
         FinetuneConfig(
-            task="embedding",
-            model=str(encoders[family]),
-            train=[files[kind]],
-            eval=[files[kind]],
-            out=out,
-            **settings,
+            task="embedding", model=str(encoders[family]), train=[files[kind]], eval=[files[kind]], out=out, **settings
         )
     )
 

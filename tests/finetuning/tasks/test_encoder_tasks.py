@@ -11,11 +11,7 @@ from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.readers.records import Record
 from elektron.finetuning.tasks.classification import Classification, Regression
 from elektron.finetuning.tasks.multiple_choice import MultipleChoice, right_choice
-from elektron.finetuning.tasks.token_classification import (
-    TokenClassification,
-    first_pieces,
-    tokens_of,
-)
+from elektron.finetuning.tasks.token_classification import TokenClassification, first_pieces, tokens_of
 from tests.finetuning.tasks.test_question_answering import byte_level_tokenizer, learned
 
 CODER, THUMB = "\U0001f469\u200d\U0001f4bb", "\U0001f44d\U0001f3fd"
@@ -123,8 +119,7 @@ class TestRegression:
             Regression.from_records([record(text="x", label=label)], config("regression"), None)
 
     @pytest.mark.parametrize(
-        ("predicted", "collapsed"),
-        [((2009.0, 2011.0), False), ((2010.0, 2010.1), False), ((2010.0, 2010.01), True)],
+        ("predicted", "collapsed"), [((2009.0, 2011.0), False), ((2010.0, 2010.1), False), ((2010.0, 2010.01), True)]
     )
     def test_collapse_is_relative_to_spread_of_labels(self, predicted, collapsed):
         rows = [record(text="x", label=value) for value in (2008, 2012)]
@@ -227,10 +222,7 @@ class TestTokenClassification:
         assert tokens_of(record(tokens=text)) == tokens
 
     def test_text_is_split_into_words_and_chinese_characters(self):
-        assert tokens_of(record(tokens="Li Wei, 北京大学!")) == [
-            *("Li", "Wei", ","),
-            *("北", "京", "大", "学", "!"),
-        ]
+        assert tokens_of(record(tokens="Li Wei, 北京大学!")) == [*("Li", "Wei", ","), *("北", "京", "大", "学", "!")]
 
     def test_zero_width_word_gets_tag(self, tokenizer):
         task = self.task("O", "B-X")

@@ -21,12 +21,7 @@ from elektron.errors import ElektronError
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import Encoder
 from elektron.finetuning.readers.records import Record
-from elektron.finetuning.tasks.question_answering import (
-    CLS,
-    QuestionAnswering,
-    answer_positions,
-    best_spans,
-)
+from elektron.finetuning.tasks.question_answering import CLS, QuestionAnswering, answer_positions, best_spans
 from elektron.models.families import FAMILIES, Sizes
 
 SIZES = Sizes(
@@ -147,6 +142,12 @@ def test_long_question_is_truncated_to_question_length(tokenizer):
     assert short["record"] == 1
 
 
+def test_question_whose_first_character_is_too_long_is_dropped():
+    # The emoji is four bytes, each of which is a token.
+    (feature,) = task(question_length=2).features([record("👩 ?", "cat")], byte_level_tokenizer(), labelled=False)
+    assert feature["begins"] == 3  # after <s></s></s>
+
+
 @pytest.mark.parametrize(
     ("begin", "end", "found"),
     [
@@ -168,13 +169,7 @@ def test_batch_keys_match_arguments_of_transformers_heads(tokenizer):
     records = [record("who ?", CONTEXT, "the cat"), record("what is it ?", CONTEXT)]
     features = task().features(records, tokenizer, labelled=True)
     batch = task().collate(features, tokenizer)
-    assert batch.keys() == {
-        "input_ids",
-        "token_type_ids",
-        "attention_mask",
-        "start_positions",
-        "end_positions",
-    }
+    assert batch.keys() == {"input_ids", "token_type_ids", "attention_mask", "start_positions", "end_positions"}
     assert batch["start_positions"].tolist() == [row["start_positions"] for row in features]
     unlabelled = task().collate(task().features(records, tokenizer, labelled=False), tokenizer)
     assert "start_positions" not in unlabelled

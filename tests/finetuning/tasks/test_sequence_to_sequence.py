@@ -27,8 +27,8 @@ from elektron.finetuning.tasks.sequence_to_sequence import (
     SequenceToSequence,
     Summarization,
     Translation,
+    copy_embeddings,
     most_typical,
-    start_from_encoder,
 )
 from elektron.finetuning.tasks.target_vocabulary import shared_pieces, train_target_tokenizer
 from elektron.models.elektron import ElektronConfig
@@ -78,11 +78,7 @@ def source_tokenizer(tmp_path_factory):
 
 def scratch(tokenizer, family: str = "elektron", embedding: int = 32) -> Encoder:
     sizes = Sizes(2, 32, 64, 2, embedding, 32, 0.0)
-    ids = {
-        "pad": tokenizer.pad_token_id,
-        "cls": tokenizer.cls_token_id,
-        "sep": tokenizer.sep_token_id,
-    }
+    ids = {"pad": tokenizer.pad_token_id, "cls": tokenizer.cls_token_id, "sep": tokenizer.sep_token_id}
     made = FAMILIES[family].make_config(sizes, len(tokenizer), ids)
     return Encoder(f"scratch:{family}", made, tokenizer, None)
 
@@ -363,8 +359,10 @@ def test_decoder_embeddings_of_other_width_are_not_initialized(source_tokenizer)
     encoder = pretrained(scratch(source_tokenizer))
     task = Translation.from_records(RECORDS, config(), encoder)
     model = task.new_model(encoder, None)
-    model.decoder.electra.embeddings.word_embeddings = torch.nn.Embedding(400, 8)
-    assert start_from_encoder(model, task.tokenizer, source_tokenizer) == 0
+    model.decoder.electra.embeddings.word_embeddings = embedding = torch.nn.Embedding(400, 8)
+    before = embedding.weight.clone()
+    copy_embeddings(model, task.tokenizer, source_tokenizer)
+    assert torch.equal(embedding.weight, before)
 
 
 def test_negative_decoder_layers_raise(encoder):

@@ -46,13 +46,13 @@ def ranks(first: Any, second: Any, names: Sequence[str]) -> list[int]:
         second: `(rows, hidden)`, unit vectors of the right texts.
         names: the right texts; equal texts are one candidate.
     """
-    candidates: dict[str, int] = {}
-    place = np.array([candidates.setdefault(name, len(candidates)) for name in names])
-    vectors = second[np.unique(place, return_index=True)[1]]
-    found: list[int] = []
+    indices: dict[str, int] = {}
+    candidates = np.array([indices.setdefault(name, len(indices)) for name in names])
+    vectors = second[np.unique(candidates, return_index=True)[1]]
+    result: list[int] = []
     for start in range(0, first.shape[0], BLOCK):
         cosines = first[start : start + BLOCK] @ vectors.T
         cosines = cosines.toarray() if issparse(cosines) else cosines
-        right = np.take_along_axis(cosines, place[start : start + BLOCK, None], axis=1)
-        found += (cosines >= right).sum(axis=1).tolist()
-    return found
+        right = np.take_along_axis(cosines, candidates[start : start + BLOCK, None], axis=1)
+        result += (cosines >= right).sum(axis=1).tolist()
+    return result

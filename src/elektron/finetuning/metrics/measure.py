@@ -29,37 +29,30 @@ class Measure:
     notes: dict[str, str] = field(default_factory=dict)
     """How metrics were computed, such as the signatures of sacrebleu."""
 
-    def __call__(self, chosen: NDArray[np.int64] | None = None) -> dict[str, float]:
-        """Metrics over the rows `chosen`, or over all rows."""
-        if chosen is None:
-            return self.compute(slice(None)) | self.not_resampled
-        return self.compute(chosen)
+    def __call__(self) -> dict[str, float]:
+        """Metrics over all rows."""
+        return self.compute(slice(None)) | self.not_resampled
 
 
-def bootstrap(
-    measure: Measure, resamples: int = 1000, seed: int = 0, confidence: float = 0.95
-) -> dict[str, tuple[float, float]]:
-    """Percentile intervals (Efron, 1979) of every metric that is computed from a resample.
+def bootstrap(measure: Measure, resamples: int = 1000) -> dict[str, tuple[float, float]]:
+    """95 % percentile intervals (Efron, 1979) of every metric that is computed from a resample.
 
     Args:
         measure: a measure with at least one row.
         resamples: number of resamples, each with as many rows as `measure`.
-        seed: seed of the resamples.
-        confidence: fraction of the resamples inside an interval.
 
     Returns:
         Lower and upper end by metric. If only some resamples have a metric, such as that of a few
         questions without an answer, its interval is computed from these.
     """
-    generator = np.random.default_rng(seed)
-    drawn: defaultdict[str, list[float]] = defaultdict(list)
+    generator = np.random.default_rng(0)
+    resampled: defaultdict[str, list[float]] = defaultdict(list)
     for _ in range(resamples):
-        for name, value in measure(generator.integers(measure.rows, size=measure.rows)).items():
-            drawn[name].append(value)
-    tail = (1 - confidence) / 2
+        for name, value in measure.compute(generator.integers(measure.rows, size=measure.rows)).items():
+            resampled[name].append(value)
     intervals = {}
-    for name, values in drawn.items():
-        low, high = np.quantile(values, [tail, 1 - tail])
+    for name, values in resampled.items():
+        low, high = np.quantile(values, [0.025, 0.975])
         intervals[name] = (float(low), float(high))
     return intervals
 

@@ -11,7 +11,7 @@ import regex
 from numpy.typing import NDArray
 
 from elektron.finetuning.metrics.measure import Measure, Rows
-from elektron.finetuning.metrics.writing import CHARACTER, characters_apart
+from elektron.finetuning.metrics.writing import CHARACTER
 
 ASCII_PUNCTUATION = str.maketrans("", "", string.punctuation)
 ANY_PUNCTUATION = regex.compile(r"\p{P}")
@@ -34,17 +34,17 @@ def squad(gold: Sequence[Sequence[str]], predicted: Sequence[str]) -> Measure:
         predicted: predicted answers; an empty string for no answer.
     """
     has_answer, scores = scores_of(gold, predicted)
+    subsets = {"": np.ones(len(scores), dtype=np.bool_)}
+    if not has_answer.all():
+        subsets |= {"has_answer_": has_answer, "no_answer_": ~has_answer}
 
     def compute(rows: Rows) -> dict[str, float]:
-        parts = {"": np.ones(len(scores), dtype=np.bool_)}
-        if not has_answer.all():
-            parts |= {"has_answer_": has_answer, "no_answer_": ~has_answer}
-        found: dict[str, float] = {}
-        for prefix, part in parts.items():
-            if part[rows].any():
-                exact_match, f1 = scores[rows][part[rows]].mean(axis=0).tolist()
-                found |= {f"{prefix}exact_match": exact_match, f"{prefix}f1": f1}
-        return found
+        metrics: dict[str, float] = {}
+        for prefix, subset in subsets.items():
+            if subset[rows].any():
+                exact_match, f1 = scores[rows][subset[rows]].mean(axis=0).tolist()
+                metrics |= {f"{prefix}exact_match": exact_match, f"{prefix}f1": f1}
+        return metrics
 
     return Measure(rows=len(scores), compute=compute)
 
@@ -52,12 +52,11 @@ def squad(gold: Sequence[Sequence[str]], predicted: Sequence[str]) -> Measure:
 def scores_of(gold: Sequence[Sequence[str]], predicted: Sequence[str]) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     """`(questions,)`: whether each has an answer; `(questions, 2)`: exact match and F1, 0 to 100."""
     # Answers that consist of articles and punctuation do not count; a question with no others has no answer.
-    answers = [[text for text in texts if normalize_answer(text)] or [""] for texts in gold]
-    scores = [
-        [max(score(text, given) for text in texts) for score in (exact_match, f1)]
-        for texts, given in zip(answers, predicted, strict=True)
-    ]
-    return np.array([texts != [""] for texts in answers]), 100 * np.array(scores)
+    answers = [list(filter(None, map(normalize_answer, texts))) or [""] for texts in gold]
+    scores = []
+    for references, text in zip(answers, map(normalize_answer, predicted), strict=True):
+        scores.append([float(text in references), max(f1(reference, text) for reference in references)])
+    return np.array([references != [""] for references in answers]), 100 * np.array(scores)
 
 
 def best_null_threshold(gold: Sequence[Sequence[str]], span_texts: Sequence[str], margins: Sequence[float]) -> float:
@@ -84,18 +83,13 @@ def best_null_threshold(gold: Sequence[Sequence[str]], span_texts: Sequence[str]
     return float(thresholds[totals.argmax()])
 
 
-def exact_match(answer: str, given: str) -> float:
-    """1 if both are the same after normalization, else 0."""
-    return float(normalize_answer(answer) == normalize_answer(given))
-
-
-def f1(answer: str, given: str) -> float:
-    """F1 of the words of two answers; if one is empty, 1 if both are, else 0."""
-    right, found = (characters_apart(normalize_answer(text)).split() for text in (answer, given))
-    if not right or not found:
-        return float(right == found)
-    common = (Counter(right) & Counter(found)).total()
-    return 2 * common / (len(right) + len(found))
+def f1(reference: str, predicted: str) -> float:
+    """F1 of the words of two normalized answers; if one is empty, 1 if both are, else 0."""
+    true, words = (CHARACTER.sub(r" \g<0> ", text).split() for text in (reference, predicted))
+    if not true or not words:
+        return float(true == words)
+    common = (Counter(true) & Counter(words)).total()
+    return 2 * common / (len(true) + len(words))
 
 
 def normalize_answer(text: str) -> str:

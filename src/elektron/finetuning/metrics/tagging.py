@@ -46,11 +46,10 @@ SCHEMES = (
 def tagging(truth: Sequence[Sentence], predicted: Sequence[Sentence]) -> Measure:
     """Metrics of predictions with one tag per token, sentence by sentence; each is from 0 to 1.
 
-    accuracy is the fraction of tokens whose tag is right. If tags mark entities, precision, recall
-    and f1 are over entities. An entity is right only if its first and last token and its type are
-    (as in CoNLL-2003). Entities are those of seqeval in strict mode: a sequence of tags that the
-    scheme forbids is no entity. The scheme is detected from the tags: IOB2 (also called BIO), IOB1,
-    IOE2, IOBES (BIOES), BMES, which is IOBES with M for I, or BILOU.
+    accuracy is the fraction of tokens whose tag is right. If tags mark entities, precision, recall and f1 are over
+    entities. An entity is right only if its first and last token and its type are (as in CoNLL-2003). Entities are
+    those of seqeval in strict mode: a sequence of tags that the scheme forbids is no entity. The scheme is detected
+    from the tags: IOB2 (also called BIO), IOB1, IOE2, IOBES (BIOES), BMES, which is IOBES with M for I, or BILOU.
 
     Tags without a scheme, such as parts of speech, have accuracy and f1 only; f1 is the mean over
     the tags that occur, as scikit-learn's macro average.
@@ -60,10 +59,11 @@ def tagging(truth: Sequence[Sentence], predicted: Sequence[Sentence]) -> Measure
     read = functools.cache(functools.partial(spans, scheme=scheme))
     counted = []
     for pair in zip(truth, predicted, strict=True):
-        true, found = (read(tuple(sentence)) for sentence in pair)
-        counted.append([Counter(kind for kind, _, _ in part) for part in (true & found, found, true)])
-    kinds = sorted({kind for parts in counted for part in parts for kind in part})
-    counts = Counts(*([[parts[place][kind] for kind in kinds] for parts in counted] for place in range(3)))
+        true_spans, predicted_spans = (read(tuple(sentence)) for sentence in pair)
+        groups = (true_spans & predicted_spans, predicted_spans, true_spans)
+        counted.append([Counter(kind for kind, _, _ in group) for group in groups])
+    kinds = sorted({kind for counters in counted for counter in counters for kind in counter})
+    counts = Counts(*([[row[kind] for kind in kinds] for row in rows] for rows in zip(*counted, strict=True)))
     tokens = np.array([len(sentence) for sentence in truth])
     right = np.array([sum(map(operator.eq, *pair)) for pair in zip(truth, predicted, strict=True)])
 
@@ -109,7 +109,7 @@ def spans(tags: tuple[str, ...], scheme: Scheme | None) -> frozenset[Span]:
     if scheme is None:
         return frozenset((tag, index, index + 1) for index, tag in enumerate(tags))
     tokens = seqeval.Tokens([for_seqeval(tag, scheme) for tag in tags], scheme.rules)
-    return frozenset((found.tag, found.start, found.end) for found in tokens.entities)
+    return frozenset((entity.tag, entity.start, entity.end) for entity in tokens.entities)
 
 
 def for_seqeval(tag: str, scheme: Scheme) -> str:

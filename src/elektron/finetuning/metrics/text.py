@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.metadata import version
-from itertools import chain, pairwise
+from itertools import chain, pairwise, zip_longest
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -37,8 +38,7 @@ class CorpusScore:
     def __init__(self, metric: Any, references: References, outputs: Sequence[str]) -> None:
         # sacrebleu's `corpus_score` is these two private methods with a sum in between; tests
         # compare with it. It takes None where a row has fewer references than another.
-        most = max(map(len, references))
-        streams = [[of_row[index] if index < len(of_row) else None for of_row in references] for index in range(most)]
+        streams = list(zip_longest(*references))
         self.metric = metric
         self.statistics = np.array(metric._extract_corpus_statistics(outputs, streams))
         self.signature = str(metric.get_signature())
@@ -81,10 +81,9 @@ def summarization(references: References, outputs: Sequence[str]) -> Measure:
     rouge1, rouge2, rougeL and rougeLsum (Lin, 2004) are F-measures by Google's rouge_score, the best
     over the references of a row, averaged over rows; bleu is sacrebleu's. These are from 0 to 100.
 
-    ROUGE compares stemmed words if the references are in English. In other languages it compares
-    unchanged words, in Chinese and Japanese characters, because rouge_score's own tokenizer drops all
-    letters but a to z. For rougeLsum each line is a sentence, and a text of one line is split after
-    `.`, `!`, `?` and their Chinese counterparts.
+    ROUGE compares stemmed words if the references are in English. In other languages it compares unchanged words, in
+    Chinese and Japanese characters, because rouge_score's own tokenizer drops all letters but a to z. For rougeLsum
+    each line is a sentence, and a text of one line is split after `.`, `!`, `?` and their Chinese counterparts.
 
     distinct_1 and distinct_2 (Li et al., 2016) are the fractions of distinct words, and of distinct
     pairs of adjacent words, in all outputs; distinct_outputs is the fraction of distinct outputs.
@@ -119,20 +118,14 @@ def rouge(references: References, outputs: Sequence[str], english: bool) -> NDAr
     """`(rows, 4)` F-measures from 0 to 100, in the order of `ROUGE`."""
     from rouge_score.rouge_scorer import RougeScorer
 
-    scorer = RougeScorer(ROUGE, use_stemmer=True, tokenizer=None if english else WordsTokenizer())
+    # For other languages: lower-case words of any script, Chinese and Japanese by character.
+    tokenizer = None if english else SimpleNamespace(tokenize=lambda text: words(text.lower()))
+    scorer = RougeScorer(ROUGE, use_stemmer=True, tokenizer=tokenizer)
     rows = []
     for of_row, output in zip(references, outputs, strict=True):
         scores = scorer.score_multi([by_line(text) for text in of_row], by_line(output))
         rows.append([100 * scores[name].fmeasure for name in ROUGE])
     return np.array(rows)
-
-
-class WordsTokenizer:
-    """Lower-case words of any script for rouge_score, Chinese and Japanese by character."""
-
-    def tokenize(self, text: str) -> list[str]:
-        """Called by rouge_score."""
-        return words(text.lower())
 
 
 def by_line(text: str) -> str:

@@ -39,23 +39,13 @@ def is_plain_latin(texts: Iterable[str]) -> bool:
 
 def fraction(pattern: regex.Pattern[str], texts: Iterable[str]) -> float:
     """The fraction of the letters that a pattern matches; 0 without letters."""
-    found = letters = 0
+    matches = letters = 0
     for text in texts:
-        found += len(pattern.findall(text))
+        matches += len(pattern.findall(text))
         letters += len(LETTER.findall(text))
-    return found / letters if letters else 0.0
+    return matches / letters if letters else 0.0
 
 
 def words(text: str) -> list[str]:
     """The words and numbers of a text, without punctuation; Chinese and Japanese by character."""
     return WORD.findall(text)
-
-
-def tokens(text: str) -> list[str]:
-    """The words of a text, and each of its punctuation marks and symbols."""
-    return TOKEN.findall(text)
-
-
-def characters_apart(text: str) -> str:
-    """Put spaces around each Chinese or Japanese character."""
-    return CHARACTER.sub(r" \g<0> ", text)

@@ -28,7 +28,7 @@ from elektron.finetuning.encoders import Encoder
 from elektron.finetuning.inputs import IGNORED_LABEL, Batch, Feature, Features, Records, Tokenizer, pad
 from elektron.finetuning.metrics.measure import Measure
 from elektron.finetuning.readers.records import Record
-from elektron.finetuning.readers.roles import Layout
+from elektron.finetuning.readers.roles import LAYOUTS, Layout
 from elektron.io.files import atomic_write
 from elektron.models.attention import use_fast_attention
 from elektron.models.loading import load_network
@@ -74,7 +74,6 @@ class Task(ABC):
 
     name: ClassVar[str]
     """Name of the task on the command line."""
-    layout: ClassVar[Layout]
     metric: ClassVar[str]
     """Name of the metric that decides which model is best; higher is better."""
     auto_class: ClassVar[Any]
@@ -108,8 +107,7 @@ class Task(ABC):
     @classmethod
     def configured(cls, config: FinetuneConfig) -> dict[str, Any]:
         """Values of the fields that the task has in common with the resolved configuration."""
-        names = [field.name for field in dataclasses.fields(cls)]
-        return {name: getattr(config, name) for name in names if hasattr(config, name)}
+        return {f.name: getattr(config, f.name) for f in dataclasses.fields(cls) if hasattr(config, f.name)}
 
     @staticmethod
     def nothing_to_learn(records: Records, why: str) -> ElektronError:
@@ -127,8 +125,8 @@ class Task(ABC):
 
         A column that the training files had is required; one that they did not have is not read.
         """
-        roles = []
-        for role in self.layout.roles:
+        layout, roles = LAYOUTS[self.name], []
+        for role in layout.roles:
             had = self.had_column.get(role.name)
             if had is False:
                 continue
@@ -138,7 +136,7 @@ class Task(ABC):
             if had:
                 changes["needed"] = "labelled" if role.name == "label" else "always"
             roles.append(dataclasses.replace(role, **changes))
-        return dataclasses.replace(self.layout, roles=tuple(roles))
+        return dataclasses.replace(layout, roles=tuple(roles))
 
     @abstractmethod
     def truth(self, record: Record) -> Prediction:
@@ -184,14 +182,13 @@ class Task(ABC):
     def new_model(self, encoder: Encoder, dropout: float | None) -> PreTrainedModel:
         """The encoder with a new head, whose weights are drawn from torch's global generator."""
         config = encoder.config_for(self.head_settings(), dropout)
-        model: PreTrainedModel = self.auto_class.from_config(config, dtype=torch.float32)
+        model = self.auto_class.from_config(config, dtype=torch.float32)
         encoder.load_into(model.base_model)
         return use_fast_attention(model)
 
     def load_model(self, folder: str) -> PreTrainedModel:
         """The model of a folder or hub name."""
-        model: PreTrainedModel = load_network(self.auto_class, folder)
-        return model
+        return load_network(self.auto_class, folder)
 
     def forward(self, model: PreTrainedModel, batch: Batch, output: Any = None) -> Outputs:
         """Compute what `predictions` needs for each feature of a batch: the logits, unless a subclass says otherwise.
@@ -249,11 +246,11 @@ class Task(ABC):
         """The fractions of predicted and of true outcomes other than the most common one."""
         predicted = Counter(each for row in predictions for each in self.outcomes(row))
         true = Counter(each for record in records for each in self.outcomes(self.truth(record)))
-        (value, count), (_, most) = predicted.most_common(1)[0], true.most_common(1)[0]
+        value, count = predicted.most_common(1)[0]
         fraction = count / predicted.total()
         rows = f"{100 * fraction:.1f} % of the {self.unit}s" if fraction < 1 else f"every {self.unit}"
         summary = f"it predicts {value[:60]!r} for {rows}"
-        return Variation(1 - fraction, 1 - most / true.total(), summary)
+        return Variation(1 - fraction, 1 - max(true.values()) / true.total(), summary)
 
     def with_decoding(self, decoding: DecodingConfig) -> Self:
         """The task with these settings of text generation; only tasks that generate have any."""

@@ -19,14 +19,14 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from elektron.configuration import NotNegative
 from elektron.errors import ElektronError
 from elektron.finetuning.baselines import logistic_regression, ridge_regression
-from elektron.finetuning.config import FinetuneConfig
+from elektron.finetuning.config import FinetuneConfig, Truncation
 from elektron.finetuning.encoders import Encoder
-from elektron.finetuning.inputs import Features, Records, Tokenizer, Truncation, encode
+from elektron.finetuning.inputs import Features, Records, Tokenizer, encode
 from elektron.finetuning.metrics.classification import multi_label, single_label
 from elektron.finetuning.metrics.measure import Measure
 from elektron.finetuning.metrics.regression import regression
 from elektron.finetuning.readers.records import Record
-from elektron.finetuning.readers.roles import LAYOUTS, Layout
+from elektron.finetuning.readers.roles import Layout
 from elektron.finetuning.readers.values import class_name
 from elektron.finetuning.tasks.base import Baseline, LabelledTask, Outputs, Prediction, Predictions, Task, Variation
 
@@ -65,14 +65,14 @@ class SentenceTask(Task):
         pairs = None
         if self.pairs or (self.pairs is None and "pair" in records[0].values):
             pairs = [str(record.values["pair"]) for record in records]
-        found = encode(
+        features = encode(
             tokenizer, texts, pairs, max_length=self.max_length, truncation=self.truncation, stride=self.stride
         )
         if labelled:
-            targets = [self.target(record) for record in records]
-            for feature in found:
+            targets = list(map(self.target, records))
+            for feature in features:
                 feature["labels"] = targets[feature["record"]]
-        return found
+        return features
 
     def predictions(self, records: Records, features: Features, outputs: Outputs) -> Predictions:
         """One prediction for each record, from the logits averaged over the windows of its text."""
@@ -87,7 +87,6 @@ class Classification(SentenceTask, LabelledTask):
     """Predicts one label, or several labels, for a text or a pair of texts."""
 
     name: ClassVar[str] = "classification"
-    layout: ClassVar[Layout] = LAYOUTS["classification"]
 
     several: bool = False
     """Whether a text may have any number of labels."""
@@ -124,20 +123,20 @@ class Classification(SentenceTask, LabelledTask):
         )
 
     @cached_property
-    def numbers(self) -> dict[str, int]:
-        """The number of each class by its normalized name (`class_name`); other models may write it differently."""
-        return {class_name(name): number for number, name in enumerate(self.labels)}
+    def label2id(self) -> dict[str, int]:
+        """The id of each class by its normalized name (`class_name`); other models may write it differently."""
+        return {class_name(name): index for index, name in enumerate(self.labels)}
 
-    def numbers_of(self, record: Record) -> list[int]:
-        """The numbers of a record's labels."""
+    def label_ids(self, record: Record) -> list[int]:
+        """The ids of a record's labels."""
         names = label_names(record)
         for name in names:
-            if name not in self.numbers:
+            if name not in self.label2id:
                 raise self.unknown(record, "label", name)
-        return [self.numbers[name] for name in names]
+        return [self.label2id[name] for name in names]
 
     def truth(self, record: Record) -> Prediction:
-        names = [self.labels[number] for number in self.numbers_of(record)]
+        names = [self.labels[index] for index in self.label_ids(record)]
         if not self.several and len(names) != 1:
             raise ElektronError(f"{record.where}: {len(names)} labels, and the model gives each text one")
         return {"labels": names} if self.several else {"label": names[0]}
@@ -147,23 +146,21 @@ class Classification(SentenceTask, LabelledTask):
         return super().head_settings() | {"problem_type": f"{kind}_label_classification"}
 
     def target(self, record: Record) -> int | list[float]:
-        """The number of the class; with several labels, 1.0 for each label that the text has and 0.0 for the others."""
-        numbers = self.numbers_of(record)
-        if self.several:
-            return [float(number in numbers) for number in range(len(self.labels))]
-        return numbers[0]
+        """The id of the class; with several labels, 1.0 for each label that the text has and 0.0 for the others."""
+        ids = self.label_ids(record)
+        return [float(index in ids) for index in range(len(self.labels))] if self.several else ids[0]
 
     def prediction(self, logits: NDArray[np.float32]) -> Prediction:
         """`label` and `score`, or `labels` and their `scores`."""
         if self.several:
             scores = torch.from_numpy(logits).sigmoid().numpy()
-            chosen = np.flatnonzero(scores >= HAS_LABEL)
+            ids = np.flatnonzero(scores >= HAS_LABEL)
             return {
-                "labels": [self.labels[number] for number in chosen],
-                "scores": [round(float(scores[number]), 6) for number in chosen],
+                "labels": [self.labels[index] for index in ids],
+                "scores": [round(float(scores[index]), 6) for index in ids],
             }
-        label, score = likeliest(logits)
-        return {"label": self.labels[label], "score": score}
+        index, score = likeliest(logits)
+        return {"label": self.labels[index], "score": score}
 
     def measure(self, records: Records, predictions: Predictions) -> Measure:
         if self.several:
@@ -172,7 +169,7 @@ class Classification(SentenceTask, LabelledTask):
                 for rows in (map(self.truth, records), predictions)
             )
             return multi_label(true, predicted, self.labels)
-        truth = np.array([self.numbers_of(record)[0] for record in records])
+        truth = np.array([self.label_ids(record)[0] for record in records])
         labels = np.array([self.labels.index(prediction["label"]) for prediction in predictions])
         return single_label(truth, labels, self.labels)
 
@@ -182,26 +179,25 @@ class Classification(SentenceTask, LabelledTask):
 
     def baselines(self, records: Records, train: Records) -> list[Baseline]:
         """The most common label, or the most common labels with the highest micro F1; logistic regression."""
-        counts = Counter(self.labels[number] for record in records for number in self.numbers_of(record))
+        counts = Counter(self.labels[index] for record in records for index in self.label_ids(record))
         names = [name for name, _ in counts.most_common()]
-        numbers = list(map(self.numbers_of, train))
         if not self.several:
-            found = [Baseline(f"always {names[0]!r}", [{"label": names[0], "score": 1.0}] * len(records))]
-            learned = logistic_regression(train, [self.labels[each[0]] for each in numbers], records)
-            if learned is not None:
-                found.append(Baseline(learned[0], [{"label": str(name)} for name in learned[1]]))
-            return found
-        has = np.array([np.isin(range(len(self.labels)), each) for each in numbers])
-        common = np.cumsum([counts[name] for name in names])
+            baselines = [Baseline(f"always {names[0]!r}", [{"label": names[0], "score": 1.0}] * len(records))]
+            labels = [self.truth(record)["label"] for record in train]
+            if learned := logistic_regression(train, labels, records):
+                baselines.append(Baseline(learned[0], [{"label": str(name)} for name in learned[1]]))
+            return baselines
+        right = np.cumsum([counts[name] for name in names])
         predicted = len(records) * np.arange(1, len(names) + 1)
-        best = int(np.argmax(common / (predicted + counts.total()))) + 1 if names else 0
+        best = int(np.argmax(right / (predicted + counts.total()))) + 1 if names else 0
+        constant = {"labels": names[:best], "scores": [1.0] * best}
         described = ", ".join(map(repr, names[:best])) or "no label"
-        found = [Baseline(f"always {described}", [{"labels": names[:best], "scores": [1.0] * best}] * len(records))]
-        learned = logistic_regression(train, has, records)
-        if learned is not None:
-            rows = [np.flatnonzero(row) for row in learned[1]]
-            found.append(Baseline(learned[0], [{"labels": [self.labels[number] for number in row]} for row in rows]))
-        return found
+        baselines = [Baseline(f"always {described}", [constant] * len(records))]
+        targets = np.array([self.target(record) for record in train], dtype=np.bool_)
+        if learned := logistic_regression(train, targets, records):
+            rows = [[self.labels[index] for index in np.flatnonzero(row)] for row in learned[1]]
+            baselines.append(Baseline(learned[0], [{"labels": labels} for labels in rows]))
+        return baselines
 
     def outcomes(self, prediction: Prediction) -> list[str]:
         if self.several:
@@ -219,7 +215,6 @@ class Regression(SentenceTask):
     """
 
     name: ClassVar[str] = "regression"
-    layout: ClassVar[Layout] = LAYOUTS["regression"]
     metric: ClassVar[str] = "pearson"
 
     mean: float
@@ -229,7 +224,7 @@ class Regression(SentenceTask):
 
     @classmethod
     def from_records(cls, records: Records, config: FinetuneConfig, encoder: Encoder) -> Self:
-        numbers = np.array([number_of(record) for record in records])
+        numbers = np.array([numeric_label(record) for record in records])
         if len(set(numbers.tolist())) < 2:
             count, number = len(records), numbers[0]
             raise cls.nothing_to_learn(records, f"all {count} rows have the same number, {number:g}")
@@ -255,19 +250,19 @@ class Regression(SentenceTask):
         return dataclasses.replace(self, mean=0.0, spread=1.0)
 
     def truth(self, record: Record) -> Prediction:
-        return {"score": number_of(record)}
+        return {"score": numeric_label(record)}
 
     def head_settings(self) -> dict[str, Any]:
         return {"num_labels": 1, "problem_type": "regression"}
 
     def target(self, record: Record) -> float:
-        return (number_of(record) - self.mean) / self.spread
+        return (numeric_label(record) - self.mean) / self.spread
 
     def prediction(self, logits: NDArray[np.float32]) -> Prediction:
         return {"score": float(f"{self.mean + self.spread * float(logits[0]):.7g}")}
 
     def measure(self, records: Records, predictions: Predictions) -> Measure:
-        return regression(list(map(number_of, records)), [row["score"] for row in predictions])
+        return regression(list(map(numeric_label, records)), [row["score"] for row in predictions])
 
     @property
     def compared(self) -> tuple[str, ...]:
@@ -276,16 +271,15 @@ class Regression(SentenceTask):
 
     def baselines(self, records: Records, train: Records) -> list[Baseline]:
         """The mean, and ridge regression on TF-IDF features."""
-        mean = float(np.mean(list(map(number_of, records))))
-        found = [Baseline(f"always {mean:.5g}", [{"score": mean}] * len(records))]
-        learned = ridge_regression(train, list(map(number_of, train)), records)
-        if learned is not None:
-            found.append(Baseline(learned[0], [{"score": float(score)} for score in learned[1]]))
-        return found
+        mean = float(np.mean(list(map(numeric_label, records))))
+        baselines = [Baseline(f"always {mean:.5g}", [{"score": mean}] * len(records))]
+        if learned := ridge_regression(train, list(map(numeric_label, train)), records):
+            baselines.append(Baseline(learned[0], [{"score": float(score)} for score in learned[1]]))
+        return baselines
 
     def variation(self, records: Records, predictions: Predictions) -> Variation:
         scores = np.array([prediction["score"] for prediction in predictions])
-        true = np.array(list(map(number_of, records)))
+        true = np.array(list(map(numeric_label, records)))
         summary = f"it predicts {scores.mean():.5g} for every text, give or take {scores.std():.2g}"
         return Variation(float(scores.std()), float(true.std()), summary)
 
@@ -329,13 +323,13 @@ def numbers_first(name: str) -> tuple[float, str]:
 
 
 def likeliest(logits: NDArray[np.float32]) -> tuple[int, float]:
-    """The number of the highest of `(classes,)` logits, and its probability."""
+    """The index of the highest of `(classes,)` logits, and its probability."""
     scores = torch.from_numpy(logits).double().softmax(0)
     best = int(scores.argmax())
     return best, round(float(scores[best]), 6)
 
 
-def number_of(record: Record) -> float:
+def numeric_label(record: Record) -> float:
     """The label as a number.
 
     Raises:

@@ -21,17 +21,16 @@ from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from elektron.errors import ElektronError
-from elektron.finetuning.baselines import evenly_spaced, tf_idf
+from elektron.finetuning.baselines import sampled_rows, tf_idf
 from elektron.finetuning.config import FinetuneConfig
 from elektron.finetuning.encoders import Encoder
 from elektron.finetuning.inputs import Batch, Feature, Features, Records, Tokenizer, encode, pad
 from elektron.finetuning.metrics.embedding import ranks, retrieval, similarity
 from elektron.finetuning.metrics.measure import Measure
 from elektron.finetuning.readers.records import Record
-from elektron.finetuning.readers.roles import LAYOUTS, Layout
 from elektron.finetuning.readers.values import is_empty
 from elektron.finetuning.tasks.base import Baseline, Outputs, Prediction, Predictions, Task, Variation
-from elektron.finetuning.tasks.classification import number_of
+from elektron.finetuning.tasks.classification import numeric_label
 from elektron.models.attention import use_fast_attention
 from elektron.models.heads import mean_of_tokens
 from elektron.models.loading import load_bare_encoder
@@ -125,7 +124,6 @@ class Embedding(Task):
     """Computes a vector for each text, so that the cosine of two vectors says how similar the texts are."""
 
     name: ClassVar[str] = "embedding"
-    layout: ClassVar[Layout] = LAYOUTS["embedding"]
     auto_class: ClassVar[Any] = AutoModel
     network_outputs: ClassVar[tuple[str, ...]] = ("last_hidden_state",)
 
@@ -151,13 +149,13 @@ class Embedding(Task):
     def from_records(cls, records: Records, config: FinetuneConfig, encoder: Encoder) -> Self:
         refuse_mixed_columns(records)
         scored = "label" in records[0].values
-        if scored and len(set(map(number_of, records))) < 2:
+        if scored and len(set(map(numeric_label, records))) < 2:
             raise cls.nothing_to_learn(records, f"all {len(records)} rows have the same score")
         return cls(scored=scored, **cls.configured(config))
 
     def truth(self, record: Record) -> Prediction:
         """The score of a pair; empty if pairs have no scores."""
-        return {"score": number_of(record)} if self.has_scores([record]) else {}
+        return {"score": numeric_label(record)} if self.has_scores([record]) else {}
 
     def check(self, records: Records) -> None:
         """Raise ElektronError for a record that has other columns than the first, or no number as its score."""
@@ -172,14 +170,13 @@ class Embedding(Task):
             for role in roles
         ]
         scored = labelled and self.has_scores(records)
-        found: Features = []
-        for number, texts in enumerate(zip(*columns, strict=True)):
-            longest = max(texts, key=lambda row: len(row["input_ids"]))
-            feature = {"record": number, "texts": texts, "input_ids": longest["input_ids"]}
+        features: Features = []
+        for index, texts in enumerate(zip(*columns, strict=True)):
+            longest = max((row["input_ids"] for row in texts), key=len)
+            features.append({"record": index, "texts": texts, "input_ids": longest})
             if labelled:
-                feature["labels"] = number_of(records[number]) if scored else None
-            found.append(feature)
-        return found
+                features[-1]["labels"] = numeric_label(records[index]) if scored else None
+        return features
 
     def size(self, feature: Feature) -> int:
         """Number of tokens of all texts of a record, with padding."""
@@ -203,7 +200,6 @@ class Embedding(Task):
         return SentenceEncoder(model, self.max_length)
 
     def load_model(self, folder: str) -> PreTrainedModel:
-        """The model of a folder or hub name."""
         return SentenceEncoder(load_bare_encoder(folder)[0], self.max_length)
 
     def forward(self, model: PreTrainedModel, batch: Batch, output: Any = None) -> Outputs:
@@ -223,31 +219,29 @@ class Embedding(Task):
 
     def _of_pairs(self, records: Records, cosines: NDArray[np.float32], first: Any, second: Any) -> Predictions:
         """Predictions from the cosines of the pairs and the unit vectors, `(rows, hidden)`, dense or sparse."""
-        found = [{"score": round(float(score), 6)} for score in cosines]
-        if self.has_scores(records):
-            return found
-        names = [str(record.values["pair"]) for record in records]
-        return [row | {"rank": rank} for row, rank in zip(found, ranks(first, second, names), strict=True)]
+        predictions: Predictions = [{"score": round(float(score), 6)} for score in cosines]
+        if not self.has_scores(records):
+            texts = [str(record.values["pair"]) for record in records]
+            for prediction, rank in zip(predictions, ranks(first, second, texts), strict=True):
+                prediction["rank"] = rank
+        return predictions
 
     def measure(self, records: Records, predictions: Predictions) -> Measure:
         """Correlation of cosines with scores; or mean reciprocal rank, recall at 1 and at 10."""
         if self.has_scores(records):
             scores = [prediction["score"] for prediction in predictions]
-            return similarity(list(map(number_of, records)), scores)
+            return similarity(list(map(numeric_label, records)), scores)
         return retrieval([prediction["rank"] for prediction in predictions])
 
     def baselines(self, records: Records, train: Records) -> list[Baseline]:
         """TF-IDF vectors in place of embeddings; none is constant, because texts with the same vector have no order."""
-        known_records = train or records
-        read = evenly_spaced(known_records)
-        known = [str(known_records[place].values[role]) for place in read for role in TEXTS[:2]]
-        vectorizer = tf_idf(known)
+        source = train or records
+        vectorizer = tf_idf([str(source[row].values[role]) for row in sampled_rows(source) for role in TEXTS[:2]])
         if vectorizer is None:
             return []
         first, second = (vectorizer.transform([str(record.values[role]) for record in records]) for role in TEXTS[:2])
         cosines = np.asarray(first.multiply(second).sum(axis=1)).ravel()
-        predictions = self._of_pairs(records, cosines, first, second)
-        return [Baseline("cosine of TF-IDF vectors", predictions)]
+        return [Baseline("cosine of TF-IDF vectors", self._of_pairs(records, cosines, first, second))]
 
     def variation(self, records: Records, predictions: Predictions) -> Variation:
         """Standard deviation of the cosines, and of the scores relative to their range."""
@@ -255,24 +249,20 @@ class Embedding(Task):
         summary = f"it gives a cosine of {cosines.mean():.3g} to every pair, ± {cosines.std():.2g}"
         true = 0.0
         if self.has_scores(records):
-            scores = np.array(list(map(number_of, records)))
+            scores = np.array(list(map(numeric_label, records)))
             true = float(scores.std() / max(np.ptp(scores), 1e-9))
         return Variation(float(cosines.std()), true, summary)
-
-
-def has_value(record: Record, role: str) -> bool:
-    """Whether a record has a value of a role that is not empty."""
-    return not is_empty(record.values.get(role))
 
 
 def refuse_mixed_columns(records: Records) -> None:
     """Raise ElektronError if some records have a negative or a score and others have none."""
     for role in ("negative", "label"):
+        first_lacks = is_empty(records[0].values.get(role))
         for record in records:
-            if has_value(record, role) != (first := has_value(records[0], role)):
-                other = "lacks" if first else "has"
+            if is_empty(record.values.get(role)) != first_lacks:
                 raise ElektronError(
-                    f"{record.where}: it {other} a {role}, unlike {records[0].where}: all rows must have one, or none"
+                    f"{record.where}: it {'has' if first_lacks else 'lacks'} a {role}, unlike {records[0].where}: "
+                    "all rows must have one, or none"
                 )
 
 

@@ -18,7 +18,6 @@ from elektron.finetuning.inputs import Batch, Features, Records, Tokenizer, enco
 from elektron.finetuning.metrics.classification import single_label
 from elektron.finetuning.metrics.measure import Measure
 from elektron.finetuning.readers.records import Record
-from elektron.finetuning.readers.roles import LAYOUTS, Layout
 from elektron.finetuning.tasks.base import Baseline, Outputs, Prediction, Predictions, Task
 from elektron.finetuning.tasks.classification import as_name, likeliest
 
@@ -30,7 +29,6 @@ class MultipleChoice(Task):
     """Predicts the number of the right choice, from 0."""
 
     name: ClassVar[str] = "multiple-choice"
-    layout: ClassVar[Layout] = LAYOUTS["multiple-choice"]
     metric: ClassVar[str] = "accuracy"
     auto_class: ClassVar[Any] = AutoModelForMultipleChoice
     unit: ClassVar[str] = "row"
@@ -64,53 +62,51 @@ class MultipleChoice(Task):
                 texts.append(text if passage is None else str(passage))
                 choices.append(choice if passage is None else f"{text} {choice}")
         inputs = iter(encode(tokenizer, texts, choices, max_length=self.max_length))
-        found: Features = []
-        for number, record in enumerate(records):
+        features: Features = []
+        for index, record in enumerate(records):
             rows = [next(inputs) for _ in choices_of(record)]
-            longest = max(rows, key=lambda row: len(row["input_ids"]))
-            feature = {"record": number, "choices": rows, "input_ids": longest["input_ids"]}
+            longest = max((row["input_ids"] for row in rows), key=len)
+            features.append({"record": index, "choices": rows, "input_ids": longest})
             if labelled:
-                feature["labels"] = right_choice(record)
-            found.append(feature)
-        return found
+                features[-1]["labels"] = right_choice(record)
+        return features
 
     def size(self, feature: dict[str, Any]) -> int:
         return len(feature["choices"]) * len(feature["input_ids"])
 
     def collate(self, features: Features, tokenizer: Tokenizer) -> Batch:
         """Inputs `(batch, choices, length)`; where a record has fewer choices, its first is repeated."""
-        most = max(len(feature["choices"]) for feature in features)
+        width = max(len(feature["choices"]) for feature in features)
         rows = []
         for feature in features:
             choices = feature["choices"]
-            rows += choices + choices[:1] * (most - len(choices))
-        batch = {
-            name: tensor.view(len(features), most, -1) for name, tensor in super().collate(rows, tokenizer).items()
-        }
+            rows += choices + choices[:1] * (width - len(choices))
+        batch = super().collate(rows, tokenizer)
+        batch = {name: tensor.view(len(features), width, -1) for name, tensor in batch.items()}
         if "labels" in features[0]:
             batch["labels"] = torch.tensor([feature["labels"] for feature in features])
         return batch
 
     def predictions(self, records: Records, features: Features, outputs: Outputs) -> Predictions:
         """`label`, the number of the choice; `choice`, its text; `score`, its probability."""
-        found: Predictions = []
+        predictions: Predictions = []
         for record, logits in zip(records, outputs, strict=True):
             choices = choices_of(record)
             best, score = likeliest(logits[: len(choices)])
-            found.append({"label": best, "choice": choices[best], "score": score})
-        return found
+            predictions.append({"label": best, "choice": choices[best], "score": score})
+        return predictions
 
     def measure(self, records: Records, predictions: Predictions) -> Measure:
         """Accuracy, and other metrics in which the number of the right choice is the class."""
-        most = max(len(choices_of(record)) for record in records)
+        count = max(len(choices_of(record)) for record in records)
         truth = np.array([right_choice(record) for record in records])
         predicted = np.array([prediction["label"] for prediction in predictions])
-        measure = single_label(truth, predicted, [str(place) for place in range(most)])
+        measure = single_label(truth, predicted, [str(index) for index in range(count)])
         return dataclasses.replace(measure, details={})
 
     def baselines(self, records: Records, train: Records) -> list[Baseline]:
-        place, _ = Counter(map(right_choice, records)).most_common(1)[0]
-        return [Baseline(f"always choice {place}", [{"label": place, "score": 1.0}] * len(records))]
+        choice, _ = Counter(map(right_choice, records)).most_common(1)[0]
+        return [Baseline(f"always choice {choice}", [{"label": choice, "score": 1.0}] * len(records))]
 
     def outcomes(self, prediction: Prediction) -> list[str]:
         return [f"choice {prediction['label']}"]
@@ -136,17 +132,16 @@ def choices_of(record: Record) -> list[str]:
 def right_choice(record: Record) -> int:
     """The number of the right choice, from 0.
 
-    The label may also be its letter or its text, or its key where choices have keys, or the name
-    of its column.
+    The label may also be its letter or its text, or its key where choices have keys, or the name of its column.
 
     Raises:
         ElektronError: the label is none of them, or is ambiguous.
     """
     choices, label = choices_of(record), as_name(record.values["label"])
-    given = record.values["choices"]
-    if isinstance(given, dict):
-        if label in given["label"]:
-            return given["label"].index(label)
+    value = record.values["choices"]
+    if isinstance(value, dict):
+        if label in value["label"]:
+            return value["label"].index(label)
     elif label.isdecimal() and int(label) < len(choices):
         if label in choices and choices[int(label)] != label:
             raise ElektronError(
@@ -158,7 +153,7 @@ def right_choice(record: Record) -> int:
         return columns.index(label)
     if label in choices:
         return choices.index(label)
-    if not isinstance(given, dict) and len(label) == 1 and label.upper() in LETTERS[: len(choices)]:
+    if not isinstance(value, dict) and len(label) == 1 and label.upper() in LETTERS[: len(choices)]:
         return LETTERS.index(label.upper())
     raise ElektronError(
         f"{record.where}: the label {label!r} is none of the {len(choices)} choices: "

@@ -1,16 +1,15 @@
 """Extractive question answering: the answer is a span of a passage, or there is none in it.
 
-As in SQuAD (Devlin et al. 2019, section 4.2; Clark et al. 2020 for ELECTRA): question and passage are
-read together, a long passage in windows that overlap, and each token has a score for being the
-answer's first and one for being its last. [CLS] stands for "no answer". A span's score is the sum of
-its two; the best span of all windows is cut out of the passage by character offsets, so that the
-answer is exactly the passage's text in any script.
+As in SQuAD (Devlin et al. 2019, section 4.2; Clark et al. 2020 for ELECTRA): question and passage are read together, a
+long passage in windows that overlap, and each token has a score for being the answer's first and one for being its
+last. [CLS] stands for "no answer". A span's score is the sum of its two; the best span of all windows is cut out of the
+passage by character offsets, so that the answer is exactly the passage's text in any script.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -28,7 +27,6 @@ from elektron.finetuning.inputs import Batch, Feature, Features, Records, Tokeni
 from elektron.finetuning.metrics.measure import Measure
 from elektron.finetuning.metrics.squad import best_null_threshold, squad
 from elektron.finetuning.readers.records import Record
-from elektron.finetuning.readers.roles import LAYOUTS, Layout
 from elektron.finetuning.tasks.base import Baseline, Outputs, Prediction, Predictions, Task, Variation
 
 CLS = 0
@@ -65,7 +63,6 @@ class QuestionAnswering(Task):
     """Finds the answer to a question in a passage, if the passage contains it."""
 
     name: ClassVar[str] = "question-answering"
-    layout: ClassVar[Layout] = LAYOUTS["question-answering"]
     metric: ClassVar[str] = "f1"
     auto_class: ClassVar[Any] = AutoModelForQuestionAnswering
     network_outputs: ClassVar[tuple[str, ...]] = ("start_logits", "end_logits")
@@ -130,15 +127,18 @@ class QuestionAnswering(Task):
         of the answer's first and last token, or of [CLS] if the window does not contain the whole answer.
         """
         features: Features = []
-        for first in range(0, len(records), TOKENIZED_TOGETHER):
-            part = records[first : first + TOKENIZED_TOGETHER]
-            for feature in self._windows(part, tokenizer):
-                feature["record"] += first
-                features.append(feature)
-        if labelled:
-            for feature in features:
-                positions = answer_positions(feature, records[feature["record"]])
-                feature["start_positions"], feature["end_positions"] = positions
+        for start in range(0, len(records), TOKENIZED_TOGETHER):
+            encoded, windows = self.encoded(records[start : start + TOKENIZED_TOGETHER], tokenizer)
+            for row, feature in enumerate(windows):
+                passage = [position for position, part in enumerate(encoded.sequence_ids(row)) if part == 1]
+                begins = passage[0] if passage else len(feature["input_ids"])
+                offsets = feature.pop("offset_mapping")[begins : begins + len(passage)]
+                feature["record"] += start
+                feature["begins"], feature["offsets"] = begins, np.array(offsets, dtype=np.int32).reshape(-1, 2)
+                if labelled:
+                    positions = answer_positions(feature, records[feature["record"]])
+                    feature["start_positions"], feature["end_positions"] = positions
+            features += windows
         return features
 
     def encoded(self, records: Records, tokenizer: Tokenizer) -> tuple[BatchEncoding, Features]:
@@ -154,16 +154,6 @@ class QuestionAnswering(Task):
             return_offsets_mapping=True,
         )
 
-    def _windows(self, records: Records, tokenizer: Tokenizer) -> Iterator[Feature]:
-        """Features without labels."""
-        encoded, features = self.encoded(records, tokenizer)
-        for row, feature in enumerate(features):
-            of_passage = [place for place, part in enumerate(encoded.sequence_ids(row)) if part == 1]
-            begins = of_passage[0] if of_passage else len(feature["input_ids"])
-            offsets = feature.pop("offset_mapping")[begins : begins + len(of_passage)]
-            offsets = np.array(offsets, dtype=np.int32).reshape(-1, 2)
-            yield feature | {"begins": begins, "offsets": offsets}
-
     def _questions(self, records: Records, tokenizer: Tokenizer) -> list[str]:
         """The questions, cut after `question_length` tokens."""
         questions = [str(record.values["question"]).strip() for record in records]
@@ -171,7 +161,7 @@ class QuestionAnswering(Task):
         for row, offsets in enumerate(encoded["offset_mapping"]):
             tokens, kept = len(offsets), self.question_length
             while tokens > self.question_length:
-                questions[row] = questions[row][: offsets[kept - 1][1]]
+                questions[row] = questions[row][: offsets[kept - 1][1] if kept else 0]
                 # If a word was cut, the rest may have more tokens than before.
                 tokens, kept = len(tokenizer.tokenize(questions[row])), kept - 1
         return questions
@@ -192,17 +182,14 @@ class QuestionAnswering(Task):
         As in SQuAD's own script, the score of "no answer" is the lowest of all windows, because a window
         that does not contain the answer should have a high one.
         """
+        contexts = [str(record.values["context"]) for record in records]
         spans: list[list[Span]] = [[] for _ in records]
         no_answer = [float("inf")] * len(records)
         for feature, (start, end) in zip(features, outputs, strict=True):
             record = feature["record"]
-            context = str(records[record].values["context"])
-            spans[record] += spans_in(feature, start, end, context, self.answer_length)
+            spans[record] += spans_in(feature, start, end, contexts[record], self.answer_length)
             no_answer[record] = min(no_answer[record], float(start[CLS]) + float(end[CLS]))
-        return [
-            self._prediction(str(record.values["context"]), best_of(found), score)
-            for record, found, score in zip(records, spans, no_answer, strict=True)
-        ]
+        return list(map(self._prediction, contexts, map(best_of, spans), no_answer))
 
     def _prediction(self, context: str, spans: Sequence[Span], no_answer: float) -> Prediction:
         """The prediction from the best spans of a passage and the score of "no answer".
@@ -259,9 +246,9 @@ class QuestionAnswering(Task):
         A weak model that distinguishes questions may have its highest F1 with a threshold at which it answers none;
         training it again would not help.
         """
-        found = super().variation(records, predictions)
+        variation = super().variation(records, predictions)
         margins = [prediction["no_answer_margin"] for prediction in predictions]
-        return found._replace(predicted=1.0) if np.std(margins) >= CONSTANT_MARGINS else found
+        return variation._replace(predicted=1.0) if np.std(margins) >= CONSTANT_MARGINS else variation
 
 
 def right_answers(record: Record) -> list[str]:
@@ -294,14 +281,14 @@ def spans_in(
     if not len(offsets):
         return []
     passage = slice(feature["begins"], feature["begins"] + len(offsets))
-    found = []
+    spans = []
     for first, last, score in best_spans(start[passage], end[passage], longest, BEST):
         begin, after = int(offsets[first, 0]), int(offsets[last, 1])
         text = context[begin:after]
         begin, after = after - len(text.lstrip()), begin + len(text.rstrip())
         if begin < after:
-            found.append(Span(score, begin, after))
-    return found
+            spans.append(Span(score, begin, after))
+    return spans
 
 
 def best_spans(

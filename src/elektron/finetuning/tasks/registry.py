@@ -6,8 +6,6 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedConfig
-
 import elektron.models  # noqa: F401  (registers the family with the Auto classes)
 from elektron.errors import ElektronError
 from elektron.finetuning.encoders import UNLIMITED, longest_input
@@ -80,14 +78,10 @@ def _read(path: Path, model: str) -> Task:
 def _on_hub_or_by_class(model: str, expected: str | None) -> Task:
     """The task of a model without a local `task.json`: from that on the hub, else from the class of the model."""
     config = load_configuration(model)
-    path = optional_file(model, TASK_FILE)
-    if path is None and not Path(model).is_dir() and not hub_is_reachable():
+    if path := optional_file(model, TASK_FILE):
+        return _read(path, model)
+    if not Path(model).is_dir() and not hub_is_reachable():
         log.warning("%s: whether it has a %s is not known, since the hub does not answer", model, TASK_FILE)
-    return _by_class(model, config, expected) if path is None else _read(path, model)
-
-
-def _by_class(model: str, config: PreTrainedConfig, expected: str | None) -> Task:
-    """The task of a model saved by transformers, from its architecture and configuration."""
     architecture = (config.architectures or ["a bare encoder"])[0]
     length = longest_input(config)
     if length == UNLIMITED:

@@ -23,14 +23,14 @@ from transformers import ElectraConfig, EncoderDecoderConfig, EncoderDecoderMode
 from elektron.configuration import Size
 from elektron.corpus.tokenizer import load_tokenizer
 from elektron.errors import ElektronError
-from elektron.finetuning.config import DecodingConfig, FinetuneConfig
+from elektron.finetuning.baselines import evenly_spaced
+from elektron.finetuning.config import DecodingConfig, FinetuneConfig, Truncation
 from elektron.finetuning.encoders import Encoder
-from elektron.finetuning.inputs import IGNORED_LABEL, Batch, Features, Records, Tokenizer, Truncation, encode, pad
+from elektron.finetuning.inputs import IGNORED_LABEL, Batch, Features, Records, Tokenizer, encode, pad
 from elektron.finetuning.metrics.measure import Measure
 from elektron.finetuning.metrics.text import ROUGE, by_line, rouge, summarization, translation
 from elektron.finetuning.metrics.writing import is_chinese, is_plain_latin, words
 from elektron.finetuning.readers.records import Record
-from elektron.finetuning.readers.roles import LAYOUTS, Layout
 from elektron.finetuning.tasks.base import Baseline, Outputs, Prediction, Predictions, Task
 from elektron.finetuning.tasks.target_vocabulary import (
     end_token_id,
@@ -58,7 +58,6 @@ these are compared with."""
 class SequenceToSequence(Task):
     """Generates a text from a text."""
 
-    layout: ClassVar[Layout] = LAYOUTS["translation"]
     auto_class: ClassVar[Any] = EncoderDecoderModel
     default_decoding: ClassVar[DecodingConfig]
 
@@ -82,8 +81,7 @@ class SequenceToSequence(Task):
         """Make the task: the vocabulary, the language and the lengths of the targets.
 
         Raises:
-            ElektronError: `truncation` is `windows`, or the target tokenizer or the decoding settings
-                cannot be used.
+            ElektronError: `truncation` is `windows`, or the target tokenizer or the decoding settings cannot be used.
         """
         if config.truncation == "windows":
             raise ElektronError(f"--truncation windows does not work for {cls.name}: head or head-tail")
@@ -101,8 +99,8 @@ class SequenceToSequence(Task):
         assert config.max_target_length is not None
         lengths = np.array(list(map(len, token_ids(targets, tokenizer)))) + 1
         shortened = np.minimum(lengths, config.max_target_length)
-        usual_length = int(np.ceil(np.quantile(shortened, LENGTH_QUANTILE)))
-        decoding = dataclasses.replace(cls.default_decoding, max_length=usual_length)
+        longest = int(np.ceil(np.quantile(shortened, LENGTH_QUANTILE)))
+        decoding = dataclasses.replace(cls.default_decoding, max_length=longest)
         fields = cls.configured(config) | {"decoding": decoding}
         task = cls(chinese=is_chinese(targets), target_tokenizer=tokenizer, **fields)
         return task.with_decoding(config.decoding)
@@ -131,15 +129,14 @@ class SequenceToSequence(Task):
         The decoder's inputs are the labels shifted to the right.
         """
         sources = [str(record.values["source"]) for record in records]
-        reading = {"max_length": self.max_length, "truncation": self.truncation}
-        found = encode(tokenizer, sources, **reading)  # type: ignore[arg-type]
+        features = encode(tokenizer, sources, max_length=self.max_length, truncation=self.truncation)
         if labelled:
             start, end = start_token_id(self.tokenizer), end_token_id(self.tokenizer)
             targets = [target_texts(record)[0] for record in records]
-            for feature, ids in zip(found, token_ids(targets, self.tokenizer), strict=True):
+            for feature, ids in zip(features, token_ids(targets, self.tokenizer), strict=True):
                 feature["labels"] = [*ids, end][: self.max_target_length]
                 feature["decoder_input_ids"] = [start, *feature["labels"][:-1]]
-        return found
+        return features
 
     def collate(self, features: Features, tokenizer: Tokenizer) -> Batch:
         fills = {"input_ids": tokenizer.pad_token_id, "labels": IGNORED_LABEL}
@@ -197,9 +194,9 @@ class SequenceToSequence(Task):
         elif "beams" in given:
             given.setdefault("sample", False)
         merged = dataclasses.replace(self.decoding, **given)
-        idle = [name for name in ("temperature", "top_p") if name in given and not merged.sample]
-        if idle:
-            raise ElektronError(f"--decoding.{idle[0].replace('_', '-')} has no effect without --decoding.sample true")
+        for name in ("temperature", "top_p"):
+            if name in given and not merged.sample:
+                raise ElektronError(f"--decoding.{name.replace('_', '-')} has no effect without --decoding.sample true")
         check_output_length(merged, self.max_target_length)
         return dataclasses.replace(self, decoding=merged, target_tokenizer=self.tokenizer)
 
@@ -264,9 +261,9 @@ class Summarization(SequenceToSequence):
 
     def copied(self, records: Records, train: Records) -> tuple[str, list[str]]:
         """The lead: first sentences or lines, of at least the median number of words of the training targets."""
-        usual = np.median([len(words(target_texts(record)[0])) for record in train])
-        texts = [lead(str(record.values["source"]), int(usual)) for record in records]
-        return "the first sentences of the source", texts
+        median = np.median([len(words(target_texts(record)[0])) for record in train])
+        leads = [lead(str(record.values["source"]), int(median)) for record in records]
+        return "the first sentences of the source", leads
 
 
 @dataclass(kw_only=True)
@@ -328,29 +325,26 @@ def new_encoder_decoder(
     config.vocab_size = decoder.vocab_size
     model = EncoderDecoderModel(config)
     encoder.load_into(model.encoder)
-    start_from_encoder(model, target_tokenizer, encoder.tokenizer)
-    use_fast_attention(model)
-    return model
+    copy_embeddings(model, target_tokenizer, encoder.tokenizer)
+    return use_fast_attention(model)
 
 
 @torch.no_grad()
-def start_from_encoder(model: EncoderDecoderModel, target_tokenizer: Tokenizer, source_tokenizer: Tokenizer) -> int:
-    """Copy the encoder's embeddings of shared pieces into the decoder, and return the number of pieces.
+def copy_embeddings(model: EncoderDecoderModel, target_tokenizer: Tokenizer, source_tokenizer: Tokenizer) -> None:
+    """Copy the encoder's embeddings of shared pieces into the decoder.
 
-    They are scaled to the root mean square of the decoder's own embeddings. All of these models normalize
+    They are scaled to the root mean square of the decoder's random embeddings. All of these models normalize
     embeddings, so that only the direction matters.
     """
-    theirs = model.encoder.get_input_embeddings().weight
-    ours = model.decoder.get_input_embeddings().weight
+    source = model.encoder.get_input_embeddings().weight
+    target = model.decoder.get_input_embeddings().weight
     shared = shared_pieces(target_tokenizer, source_tokenizer)
-    if not shared or theirs.shape[1] != ours.shape[1]:
-        return 0
-    here, there = torch.tensor(list(shared)), torch.tensor(list(shared.values()))
-    vectors = theirs[there]
+    if not shared or source.shape[1] != target.shape[1]:
+        return
+    vectors = source[list(shared.values())]
     size = model.config.decoder.initializer_range
-    ours[here] = vectors * (size / vectors.square().mean().sqrt())
-    log.info("%d of %d embeddings of the output start from the encoder's", len(shared), len(ours))
-    return len(shared)
+    target[list(shared)] = vectors * (size / vectors.square().mean().sqrt())
+    log.info("%d of %d embeddings of the output start from the encoder's", len(shared), len(target))
 
 
 def target_texts(record: Record) -> list[str]:
@@ -368,8 +362,7 @@ def lead(text: str, count: int) -> str:
 
 def token_ids(texts: Sequence[str], tokenizer: Tokenizer) -> list[list[int]]:
     """The token ids of each text, without special tokens."""
-    ids: list[list[int]] = tokenizer(list(texts), add_special_tokens=False, verbose=False).input_ids
-    return ids
+    return tokenizer(list(texts), add_special_tokens=False, verbose=False).input_ids
 
 
 def most_typical(texts: Sequence[str]) -> str:
@@ -380,14 +373,13 @@ def most_typical(texts: Sequence[str]) -> str:
     from sklearn.feature_extraction.text import CountVectorizer
 
     candidates, references = (
-        [texts[int(place)] for place in np.linspace(0, len(texts) - 1, min(count, len(texts)))]
-        for count in (CANDIDATES, REFERENCES)
+        [texts[index] for index in evenly_spaced(len(texts), limit)] for limit in (CANDIDATES, REFERENCES)
     )
-    counter = CountVectorizer(analyzer=lambda text: words(text.lower()) or [text], binary=True)
-    ours, theirs = counter.fit_transform(candidates), counter.transform(references)
-    sizes = np.asarray(ours.sum(axis=1)) + np.asarray(theirs.sum(axis=1)).T
-    common = (2 * (ours @ theirs.T).toarray() / np.maximum(sizes, 1)).mean(axis=1)
-    shortlist = [candidates[index] for index in np.argsort(-common, kind="stable")[:SHORTLIST]]
+    vectorizer = CountVectorizer(analyzer=lambda text: words(text.lower()) or [text], binary=True)
+    first, second = vectorizer.fit_transform(candidates), vectorizer.transform(references)
+    sizes = np.asarray(first.sum(axis=1)) + np.asarray(second.sum(axis=1)).T
+    overlap = (2 * (first @ second.T).toarray() / np.maximum(sizes, 1)).mean(axis=1)
+    shortlist = [candidates[index] for index in np.argsort(-overlap, kind="stable")[:SHORTLIST]]
     english, column = is_plain_latin(references), ROUGE.index("rougeL")
     of_each = [[text] for text in references]
     means = [rouge(of_each, [text] * len(of_each), english)[:, column].mean() for text in shortlist]

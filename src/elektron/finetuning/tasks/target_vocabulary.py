@@ -1,9 +1,8 @@
 """The tokenizer of the output: trained on the training targets, with lossless decoding.
 
-BERT's tokenizer loses the positions of spaces. This one is byte pair encoding (Sennrich et al., 2016) of
-cased words, in which a space is the character `▁` before the word, and a character without a piece
-(subword token) is encoded as its bytes. Decoding joins the pieces (Kudo & Richardson, 2018); only a `▁` in
-the text itself is lost and becomes a space.
+BERT's tokenizer loses the positions of spaces. This one is byte pair encoding (Sennrich et al., 2016) of cased words,
+in which a space is the character `▁` before the word, and a character without a piece (subword token) is encoded as its
+bytes. Decoding joins the pieces (Kudo & Richardson, 2018); only a `▁` in the text itself is lost and becomes a space.
 
 The same targets give the same vocabulary, byte for byte.
 """
@@ -38,7 +37,7 @@ MIN_FREQUENCY = 2
 """Adjacent pieces that occur less often are not merged."""
 CHARACTERS_FRACTION = 0.75
 """Largest fraction of the vocabulary for single characters, of which Chinese has thousands."""
-FEWEST_LEARNED = 64
+MIN_LEARNED = 64
 
 
 def train_target_tokenizer(texts: Sequence[str], vocab_size: int) -> PreTrainedTokenizerBase:
@@ -48,8 +47,8 @@ def train_target_tokenizer(texts: Sequence[str], vocab_size: int) -> PreTrainedT
         ElektronError: `vocab_size` leaves too little room besides the bytes.
     """
     room = vocab_size - len(SPECIAL_TOKENS) - len(BYTES)
-    if room < FEWEST_LEARNED:
-        least = vocab_size - room + FEWEST_LEARNED
+    if room < MIN_LEARNED:
+        least = vocab_size - room + MIN_LEARNED
         raise ElektronError(f"--target-vocab-size must be at least {least}, got {vocab_size}")
     characters = _alphabet(texts, int(CHARACTERS_FRACTION * room))
     learner = _rules(BPE(unk_token=UNKNOWN, byte_fallback=True))
@@ -78,18 +77,17 @@ def train_target_tokenizer(texts: Sequence[str], vocab_size: int) -> PreTrainedT
     )
 
 
-def _alphabet(texts: Iterable[str], most: int) -> list[str]:
-    """The sorted characters of the texts, without the rarest; at most the `most` most common ones."""
-    counts = Counter(character for text in texts for character in text if character != " ")
-    counts[SPACE] = 0
-    dispensable = RARE_CHARACTERS * sum(counts.values())
-    left = sum(counts.values())
+def _alphabet(texts: Iterable[str], max_size: int) -> list[str]:
+    """The sorted characters of the texts, without the rarest; at most the `max_size` most common ones."""
+    counts = Counter(character for text in texts for character in text if character not in (" ", SPACE))
+    rare = RARE_CHARACTERS * counts.total()
+    remaining = counts.total()
     characters = {SPACE}
     for character, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
-        if left <= dispensable or len(characters) == most:
+        if remaining <= rare or len(characters) == max_size:
             break
         characters.add(character)
-        left -= count
+        remaining -= count
     return sorted(characters)
 
 
@@ -124,22 +122,22 @@ def start_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
     return end_token_id(tokenizer)
 
 
-def shared_pieces(ours: PreTrainedTokenizerBase, theirs: PreTrainedTokenizerBase) -> dict[int, int]:
-    """Ids in `ours` of the pieces that both tokenizers have, each with its id in `theirs`.
+def shared_pieces(target: PreTrainedTokenizerBase, source: PreTrainedTokenizerBase) -> dict[int, int]:
+    """Ids in `target` of the pieces that both tokenizers have, each with its id in `source`.
 
     Vocabularies write the same piece differently: `▁word` and `ing` here, `word` and `##ing` in
-    BERT's, `Ġword` in GPT's. Case and accents are folded where `theirs` folds them. Punctuation,
+    BERT's, `Ġword` in GPT's. Case and accents are folded where `source` folds them. Punctuation,
     which BERT's never has inside a word, is the same with and without a space before it.
     """
-    normalizer = theirs.backend_tokenizer.normalizer
-    fold = normalizer.normalize_str if normalizer is not None and _is_wordpiece(theirs) else str
-    known = {piece: token_id for token_id, piece in _pieces(theirs)}
-    found = {}
-    for token_id, (begins, text) in _pieces(ours):
+    normalizer = source.backend_tokenizer.normalizer
+    fold = normalizer.normalize_str if normalizer is not None and _is_wordpiece(source) else str
+    source_ids = {piece: token_id for token_id, piece in _pieces(source)}
+    shared = {}
+    for token_id, (begins, text) in _pieces(target):
         forms = [(begins, fold(text))] if text[:1].isalnum() else [(begins, text), (True, text)]
-        if ids := [known[form] for form in forms if form in known]:
-            found[token_id] = ids[0]
-    return found
+        if ids := [source_ids[form] for form in forms if form in source_ids]:
+            shared[token_id] = ids[0]
+    return shared
 
 
 def _pieces(tokenizer: PreTrainedTokenizerBase) -> Iterator[tuple[int, tuple[bool, str]]]:

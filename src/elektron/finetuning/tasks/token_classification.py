@@ -21,9 +21,8 @@ from elektron.finetuning.encoders import Encoder
 from elektron.finetuning.inputs import IGNORED_LABEL, WINDOWS, Features, Records, Tokenizer, tokenize
 from elektron.finetuning.metrics.measure import Measure
 from elektron.finetuning.metrics.tagging import tagging
-from elektron.finetuning.metrics.writing import tokens as words_and_symbols
+from elektron.finetuning.metrics.writing import TOKEN
 from elektron.finetuning.readers.records import Record
-from elektron.finetuning.readers.roles import LAYOUTS, Layout
 from elektron.finetuning.tasks.base import Baseline, LabelledTask, Outputs, Prediction, Predictions
 
 
@@ -32,7 +31,6 @@ class TokenClassification(LabelledTask):
     """Predicts a tag for each token."""
 
     name: ClassVar[str] = "token-classification"
-    layout: ClassVar[Layout] = LAYOUTS["token-classification"]
     metric: ClassVar[str] = "f1"
     auto_class: ClassVar[Any] = AutoModelForTokenClassification
     unit: ClassVar[str] = "token"
@@ -53,7 +51,7 @@ class TokenClassification(LabelledTask):
 
     def check(self, records: Records) -> None:
         """Raise ElektronError for a tag that training data lacks, or if there are not as many tags as tokens."""
-        known = set(self.labels)
+        labels = set(self.labels)
         for record in records:
             tokens, tags = tokens_of(record), record.values["tags"]
             if len(tokens) != len(tags):
@@ -61,7 +59,7 @@ class TokenClassification(LabelledTask):
                     f"{record.where}: {len(tokens)} tokens and {len(tags)} tags: there must be as many tags as tokens"
                 )
             for tag in tags:
-                if tag not in known:
+                if tag not in labels:
                     raise self.unknown(record, "tag", tag)
 
     def encoded(self, records: Records, tokenizer: Tokenizer) -> tuple[BatchEncoding, Features]:
@@ -78,15 +76,15 @@ class TokenClassification(LabelledTask):
         )
 
     def features(self, records: Records, tokenizer: Tokenizer, labelled: bool) -> Features:
-        """One feature per window; `words` has the number of the word that each piece begins, or None."""
-        numbers = {tag: number for number, tag in enumerate(self.labels)}
+        """One feature per window; `words` has the index of the word that each piece begins, or None."""
+        label2id = {tag: index for index, tag in enumerate(self.labels)}
         encoded, features = self.encoded(records, tokenizer)
         for row, feature in enumerate(features):
             feature["words"] = first_pieces(encoded.word_ids(row))
             if labelled:
                 tags = records[feature["record"]].values["tags"]
                 feature["labels"] = [
-                    IGNORED_LABEL if word is None else numbers[tags[word]] for word in feature["words"]
+                    IGNORED_LABEL if word is None else label2id[tags[word]] for word in feature["words"]
                 ]
         return features
 
@@ -98,31 +96,31 @@ class TokenClassification(LabelledTask):
         best: list[dict[int, tuple[int, str]]] = [{} for _ in records]
         for feature, logits in zip(features, outputs, strict=True):
             tags, length = best[feature["record"]], len(feature["words"])
-            for place, word in enumerate(feature["words"]):
-                context = min(place, length - 1 - place)
+            for position, word in enumerate(feature["words"]):
+                context = min(position, length - 1 - position)
                 if word is not None and (word not in tags or context > tags[word][0]):
-                    tags[word] = (context, self.labels[int(logits[place].argmax())])
+                    tags[word] = (context, self.labels[int(logits[position].argmax())])
         unread = "O" if "O" in self.labels else self.labels[0]
-        found: Predictions = []
+        predictions: Predictions = []
         for record, tags in zip(records, best, strict=True):
             tokens = tokens_of(record)
-            of_text = {"tokens": tokens} if isinstance(record.values["tokens"], str) else {}
-            given = [tags.get(word, (0, unread))[1] for word in range(len(tokens))]
-            found.append(of_text | {"tags": given})
-        return found
+            split_text = {"tokens": tokens} if isinstance(record.values["tokens"], str) else {}
+            predicted = [tags.get(word, (0, unread))[1] for word in range(len(tokens))]
+            predictions.append(split_text | {"tags": predicted})
+        return predictions
 
     def measure(self, records: Records, predictions: Predictions) -> Measure:
         """Strict precision, recall and F1 of entities, and by type; accuracy over tokens."""
-        return tagging(*([row["tags"] for row in rows] for rows in (map(self.truth, records), predictions)))
+        truth = [record.values["tags"] for record in records]
+        return tagging(truth, [prediction["tags"] for prediction in predictions])
 
     def baselines(self, records: Records, train: Records) -> list[Baseline]:
         """The most common tag of all; the most common training tag of each token, or of all tokens if it is unknown."""
         tags = Counter(tag for record in records for tag in record.values["tags"])
         tag = tags.most_common(1)[0][0] if tags else self.labels[0]
-        predictions = [{"tags": [tag] * len(record.values["tags"])} for record in records]
-        found = [Baseline(f"always {tag!r}", predictions)]
+        constant = Baseline(f"always {tag!r}", [{"tags": [tag] * len(record.values["tags"])} for record in records])
         if not train:
-            return found
+            return [constant]
         by_token: defaultdict[str, Counter[str]] = defaultdict(Counter)
         for record in train:
             for token, tag in zip(tokens_of(record), record.values["tags"], strict=True):
@@ -130,11 +128,10 @@ class TokenClassification(LabelledTask):
         (most_common, _), *_ = sum(by_token.values(), Counter()).most_common(1)
         best = {token: counts.most_common(1)[0][0] for token, counts in by_token.items()}
         predictions = [{"tags": [best.get(token, most_common) for token in tokens_of(record)]} for record in records]
-        return [*found, Baseline("the most common tag of each token", predictions)]
+        return [constant, Baseline("the most common tag of each token", predictions)]
 
     def outcomes(self, prediction: Prediction) -> list[str]:
-        tags: list[str] = prediction["tags"]
-        return tags
+        return prediction["tags"]
 
 
 def splits_by_space(tokenizer: Tokenizer) -> bool:
@@ -146,7 +143,7 @@ def splits_by_space(tokenizer: Tokenizer) -> bool:
 def tokens_of(record: Record) -> list[str]:
     """The tokens of a record: its own, or the words and symbols of a text."""
     tokens = record.values["tokens"]
-    return words_and_symbols(tokens) if isinstance(tokens, str) else [str(t) for t in tokens]
+    return TOKEN.findall(tokens) if isinstance(tokens, str) else [str(t) for t in tokens]
 
 
 def first_pieces(words: Sequence[int | None]) -> list[int | None]:

@@ -68,7 +68,11 @@ def atomic_folder(out: Path, kept: str = "", owned: bool = False) -> Iterator[Pa
         try:
             if not owned:
                 refuse_taken(out)  # another process may have written it by now
-            _clear(partial, keep={LOCK_FILE, kept})
+            for path in partial.iterdir():
+                if path.is_dir() and not path.is_symlink() and path.name != kept:
+                    shutil.rmtree(path)
+                elif path.name not in (LOCK_FILE, kept):
+                    path.unlink()
             yield partial
             if kept:
                 shutil.rmtree(partial / kept, ignore_errors=True)
@@ -91,16 +95,6 @@ def atomic_folder(out: Path, kept: str = "", owned: bool = False) -> Iterator[Pa
                     partial = partial.rename(target.with_name(f"{target.name}.finished"))
             raise ElektronError(f"{message}: the finished result is in {partial}") from error
     fsync(target if inside else target.parent)
-
-
-def _clear(folder: Path, keep: set[str]) -> None:
-    for path in folder.iterdir():
-        if path.name in keep:
-            continue
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
 
 
 def _publish(partial: Path, target: Path, inside: bool) -> None:
@@ -136,16 +130,6 @@ def final_path(folder: Path) -> Path:
         return folder.parent
     name = folder.name.removesuffix(PARTIAL)
     return folder.with_name(name[1:]) if name != folder.name and name[:1] == "." else folder
-
-
-def partial_folders(parent: Path, pattern: str) -> list[Path]:
-    """Temporary folders that killed processes have left, of folders whose names match a glob pattern."""
-    return sorted(parent.glob(f".{pattern}{PARTIAL}*"))
-
-
-def make_folder(path: Path) -> None:
-    """Create a folder, or the target of a symbolic link, if it does not exist."""
-    resolve_link(path).mkdir(parents=True, exist_ok=True)
 
 
 @contextmanager

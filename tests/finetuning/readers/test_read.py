@@ -80,7 +80,7 @@ def test_sources_are_read_in_order(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.shape)
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.format)
 @pytest.mark.parametrize("name", ["a.csv", "a.txt", "a.jsonl", "a.tsv.gz", "a.txt.zst", "-"])
 @pytest.mark.parametrize("labelled", [True, False])
 def test_empty_files_raise(tmp_path: Path, layout: Any, name: str, labelled: bool) -> None:
@@ -95,7 +95,7 @@ def test_empty_files_raise(tmp_path: Path, layout: Any, name: str, labelled: boo
         read(path, layout=layout, labelled=labelled)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.shape)
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.format)
 @pytest.mark.parametrize(
     ("name", "complaint"),
     [

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 
 from elektron.errors import ElektronError
 from elektron.finetuning.config import TextFilesConfig
-from elektron.finetuning.readers.delimited import numbered
-from elektron.finetuning.readers.guess_columns import BIO_TAG, any_has_few_values, tokens_and_tags
+from elektron.finetuning.readers.delimited import given_delimiter, numbered
+from elektron.finetuning.readers.guess_columns import BIO_TAG, has_few_values, tokens_and_tags
 from elektron.finetuning.readers.lines import Lines, is_blank
 from elektron.finetuning.readers.records import Row, Table
 from elektron.finetuning.readers.roles import Request
@@ -83,7 +83,7 @@ class TokenLines:
         """Whether blank lines separate blocks, most of them of several lines."""
         self.even = all(len(row) == self.width or self.wider for row in rows)
         """Whether all of the first lines have the same number of columns."""
-        self.sure = self.even and (bool(request.given) or self._are_tokens(content, columns))
+        self.is_certain = self.even and (bool(request.given) or self._are_tokens(content, columns))
         """Whether the lines are certainly tokens, and not plain text."""
 
     def split(self, line: str) -> list[str]:
@@ -208,11 +208,11 @@ class TokenLines:
             return True
         if self.width == 1:
             return self.blocks and sum(map(len, content)) <= LONGEST_TOKEN * len(content)
-        like_bio = bool(self.tags) and all(map(BIO_TAG.fullmatch, self.tags))
+        is_bio = bool(self.tags) and all(map(BIO_TAG.fullmatch, self.tags))
         if self.blocks:
             tokens = self.names.index(self.by_values.get("tokens", self.names[0]))
-            return like_bio or tokens > 0 or any_has_few_values(columns[tokens + 1 :])
-        return like_bio and (self.delimiter == "\t" or any("-" in tag for tag in self.tags))
+            return is_bio or tokens > 0 or any(map(has_few_values, columns[tokens + 1 :]))
+        return is_bio and (self.delimiter == "\t" or any("-" in tag for tag in self.tags))
 
     def _refuse_one_long_sentence(self) -> None:
         """Raise ElektronError if there is no blank line, but clearly more than one sentence."""
@@ -230,10 +230,9 @@ class TokenLines:
 
 
 def _delimiter(lines: Lines, config: TextFilesConfig) -> str:
-    if config.delimiter is not None:
-        return "\t" if config.delimiter == r"\t" else config.delimiter or SPACES
+    if delimiter := given_delimiter(config):
+        return delimiter
     content = [line for line in lines.content if not line.startswith("#")]
     candidates = ",;\t|" if lines.suffix == ".csv" else "\t"
-    counts = {by: sum(by in line for line in content) for by in candidates}
-    best = max(counts, key=lambda by: counts[by])
-    return best if counts[best] > len(content) / 2 else SPACES
+    best = max(candidates, key=lambda delimiter: sum(delimiter in line for line in content))
+    return best if sum(best in line for line in content) > len(content) / 2 else SPACES

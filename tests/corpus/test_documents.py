@@ -158,6 +158,9 @@ def test_null_in_first_row_counts_as_text_column(tmp_path: Path) -> None:
 
 
 def test_excel_sep_line_sets_delimiter(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("sep=;\nid;text\n1;one, two\n2\n")
+    with pytest.raises(ElektronError, match="line 4: 1 columns, the header has 2"):
+        texts(tmp_path / "a.csv")
     (tmp_path / "a.csv").write_text("sep=;\nid;text\n1;one, two\n")
     assert texts(tmp_path / "a.csv") == ["one, two"]
 

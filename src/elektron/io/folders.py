@@ -13,16 +13,12 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 from typing import IO
 
 from elektron.errors import ElektronError
 from elektron.io.files import PARTIAL, apply_umask, fsync, make_parents, resolve_link
-
-try:
-    from fcntl import LOCK_EX, LOCK_NB, flock
-except ImportError:  # not on Windows
-    flock = None  # type: ignore[assignment]
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +133,7 @@ def folder_lock(folder: Path, out: Path) -> Iterator[None]:
     """Hold an exclusive lock on a folder, which is created if necessary, while the block runs.
 
     The lock is `flock` on an empty file in the folder. It also works across the hosts of a shared file system, and
-    ends with the process. If the system has no such locks, a warning is logged instead.
+    ends with the process. If the file system has no such locks, a warning is logged instead.
 
     Args:
         folder: folder of the lock file.
@@ -161,8 +157,6 @@ def _lock(folder: Path, out: Path) -> IO[bytes]:
         folder.mkdir(parents=True, exist_ok=True)
         file = path.open("ab")
         try:
-            if flock is None:
-                raise OSError(0, "this system has no flock")
             flock(file, LOCK_EX | LOCK_NB)
         except BlockingIOError:
             file.close()

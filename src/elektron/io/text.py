@@ -33,11 +33,10 @@ MAX_FIELD_CHARACTERS = 1 << 28
 """Limit of a csv field or a line; if it is longer, a quotation mark is never closed, or the format is another one."""
 
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
-TEXT_SUFFIXES = {".txt"}
 JSON_SUFFIXES = {".jsonl", ".json"}
 TABLE_SUFFIXES = {".csv", ".tsv"}
 PARQUET_SUFFIXES = {".parquet"}
-KNOWN_SUFFIXES = TEXT_SUFFIXES | JSON_SUFFIXES | TABLE_SUFFIXES | PARQUET_SUFFIXES
+KNOWN_SUFFIXES = {".txt"} | JSON_SUFFIXES | TABLE_SUFFIXES | PARQUET_SUFFIXES
 
 BOMS = {  # the longer ones first: UTF-32's begins like UTF-16's
     codecs.BOM_UTF32_LE: "utf-32",
@@ -106,10 +105,10 @@ def decode(
     encoding = codecs.lookup(encoding).name
     if encoding == "utf-8":
         encoding = "utf-8-sig"
-    errors = "surrogateescape" if encoding.startswith("utf-8") else "strict"
-    if errors != "strict":
+    is_utf8 = encoding.startswith("utf-8")
+    if is_utf8:
         _refuse_binary(name, first, advice)
-    decoder = codecs.getincrementaldecoder(encoding)(errors)
+    decoder = codecs.getincrementaldecoder(encoding)("surrogateescape" if is_utf8 else "strict")
     chunks = chain([first], chunks)
     del first  # otherwise it would stay in memory until the end of the file
     try:
@@ -242,8 +241,8 @@ def read_json_rows(name: str, chunks: Iterator[str]) -> Iterator[tuple[str, Any]
     first = next(chunks, "")
     chunks = chain([first], chunks)
     beginning = first.lstrip()
-    line = beginning.partition("\n")[0]
-    if beginning.startswith("[") or (line.startswith("{") and _is_incomplete(line)):
+    row = beginning.partition("\n")[0]
+    if beginning.startswith("[") or (row.startswith("{") and _is_incomplete(row)):
         values = _read_json_document(name, chunks, in_array=beginning.startswith("["))
         for number, value in enumerate(values, start=1):
             where = f"{name}, row {number}"
@@ -280,7 +279,8 @@ def _read_json_document(name: str, chunks: Iterator[str], in_array: bool) -> Ite
     """The values of a JSON array, or of concatenated JSON values."""
     decoder = json.JSONDecoder()
     text, needed = "", 0
-    begun = not in_array
+    if in_array:
+        chunks = chain([next(chunks).lstrip().removeprefix("[")], chunks)
     for chunk in chain(chunks, [""]):
         text += chunk
         if chunk and len(text) < needed:
@@ -288,9 +288,6 @@ def _read_json_document(name: str, chunks: Iterator[str], in_array: bool) -> Ite
         position = 0
         while True:
             position = BETWEEN_VALUES.match(text, position).end()  # type: ignore[union-attr]  # always matches
-            if not begun:
-                begun, position = True, position + 1
-                continue
             if position == len(text) or (in_array and text[position] == "]"):
                 break
             try:

@@ -281,13 +281,6 @@ def test_reformatted_manifest_raises(tmp_path: Path) -> None:
         BlockStore.open(tmp_path / "b")
 
 
-def test_vocab_size_edited_below_stored_ids_raises_on_read(tmp_path: Path) -> None:
-    folder = write(tmp_path / "b", make_rows(30), make_rows(2))
-    edit(folder, lambda content: content.update(vocab_size=50))
-    with pytest.raises(ElektronError, match=r"token id \d+ is not in the vocabulary of 50 entries.*record batch 0"):
-        BlockStore.open(folder).rows("train").take(np.array([0]))
-
-
 def test_unsupported_format_raises(tmp_path: Path) -> None:
     folder = write(tmp_path / "b", make_rows(3), make_rows(2))
     edit(folder, lambda content: content.update(format=99))

@@ -13,7 +13,7 @@ from elektron.corpus.config import InspectConfig, PrepareConfig, TokenizerConfig
 from elektron.corpus.inspection import inspect_corpus
 from elektron.corpus.prepare import prepare
 from elektron.corpus.tokenizer import special_ids, train_tokenizer
-from elektron.corpus.vocabulary import in_wordpiece_form, readable, suggest_kind
+from elektron.corpus.vocabulary import SPECIAL_TOKENS, in_wordpiece_form, readable, suggest_kind
 from elektron.errors import ElektronError
 from elektron.pretraining.pretrain import pretrain
 from tests.corpus.texts import (
@@ -84,13 +84,16 @@ for kind in kinds:
 def test_special_tokens_pairs_words_and_offsets(kind: str, tmp_path: Path) -> None:
     tokenizer = train(tmp_path, make_text(150), kind=kind, vocab_size=500)
     assert special_ids(tokenizer) == {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4}
-    assert tokenizer.convert_tokens_to_ids("[MASK]") == 4
     assert tokenizer("[MASK]", add_special_tokens=False)["input_ids"] == [4]
+    assert tokenizer.convert_ids_to_tokens(list(range(5))) == SPECIAL_TOKENS
     assert len(tokenizer) == 500
+    assert tokenizer.model_max_length == 512
 
     question, context = "kalo mi?", "Ser tandu,  velor ith."
     pair = tokenizer(question, context, return_offsets_mapping=True)
     ids, types = pair["input_ids"], pair["token_type_ids"]
+    assert pair["attention_mask"] == [1] * len(ids)
+    assert set(tokenizer(question)["token_type_ids"]) == {0}
     assert ids[0] == 2
     assert [place for place, token in enumerate(ids) if token == 3][-1] == len(ids) - 1
     assert types == [0] * types.index(1) + [1] * (len(types) - types.index(1))

@@ -90,13 +90,10 @@ class Corpus:
         """Weight of each source of a mixture; they sum to 1. Empty if the corpus is not a mixture."""
         self.sources = list(self.weights or sources)
         self.text_column = text_column
-        members = [(source, part) for source in self.sources for part in find_files(source)]
-        self.parts = [part for _, part in members]
-        """Paths of files, and names of hub data sets and of the built-in corpus."""
-        self.members = [source if self.weights else "" for source, _ in members]
-        """The source in the mixture of each of `parts`; empty strings if the corpus is not a mixture."""
-        files = [part for part in self.parts if isinstance(part, Path)]
-        if text_column is not None and files and not any(map(has_columns, self.parts)):
+        self.parts = [(part, source if self.weights else "") for source in self.sources for part in find_files(source)]
+        """Files, hub data sets and the built-in corpus, each with its source in the mixture, if it is one."""
+        files = [part for part, _ in self.parts if isinstance(part, Path)]
+        if text_column is not None and files and not any(_has_columns(part) for part, _ in self.parts):
             raise ElektronError(f"--text {text_column!r}: {', '.join(sources)} is plain text, which has no columns")
         self.total_bytes = sum(file.stat().st_size for file in files) if len(files) == len(self.parts) else None
         """Size of all files on disk; None if a source is not a file."""
@@ -113,7 +110,7 @@ class Corpus:
     def fingerprint(self) -> str:
         """Hash of the names and sizes of files, the names of data sets, and the versions behind the built-in corpus."""
         parts: list[Any] = []
-        for part in self.parts:
+        for part, _ in self.parts:
             if isinstance(part, Path):
                 parts.append([part.name, part.stat().st_size])
             elif part == BUILTIN:
@@ -127,8 +124,8 @@ class Corpus:
     @cached_property
     def commits(self) -> dict[str, str]:
         """The commit of each hub data set, if the hub answers; this commit is the one that is read."""
-        hub = [part for part in self.parts if isinstance(part, str) and part.startswith(HUB)]
-        return {part: commit for part in hub if (commit := dataset_commit(part)) is not None}
+        hub_datasets = [part for part, _ in self.parts if isinstance(part, str) and part.startswith(HUB)]
+        return {name: commit for name in hub_datasets if (commit := dataset_commit(name)) is not None}
 
     @property
     def bytes_read(self) -> int:
@@ -146,7 +143,7 @@ class Corpus:
         self.undecodable.clear()
         self.layouts.clear()
         is_empty = True
-        for member, part in zip(self.members, self.parts, strict=True):
+        for part, member in self.parts:
             for document in self._documents(part, member):
                 is_empty = False
                 yield document
@@ -309,7 +306,7 @@ class Corpus:
                 self._finished_bytes += path.stat().st_size
 
 
-def has_columns(part: Path | str) -> bool:
+def _has_columns(part: Path | str) -> bool:
     """Whether the text of this file or data set is in a named column."""
     if isinstance(part, str):
         return part != BUILTIN

@@ -103,9 +103,9 @@ class Encoder:
         self.redactor = Redactor(encoding.redact)
         self.is_special = np.zeros(manifest.vocab_size, dtype=bool)
         self.is_special[manifest.all_special_ids] = True
-        for token in PLACEHOLDERS.values():  # listed as special, so that they are never masked, but allowed in text
-            if (number := self.tokenizer.token_to_id(token)) is not None:
-                self.is_special[number] = False
+        placeholders = map(self.tokenizer.token_to_id, PLACEHOLDERS.values())
+        # They are listed as special, so that they are never masked, but are allowed in text.
+        self.is_special[[number for number in placeholders if number is not None]] = False
 
     def pack(self, texts: Sequence[str], chunk: int) -> Packed:
         """Pack the texts of a chunk; `chunk` is its number, which seeds random choices."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal
 
+import numpy as np
 import py3langid
 import regex
 from transformers import PreTrainedTokenizerBase
@@ -71,12 +72,8 @@ class Lengths:
 
     def quantile(self, fraction: float) -> int:
         """The quantile of the rounded lengths; `fraction` 0.5 gives the median."""
-        below = 0
-        for length, count in sorted(self.counts.items()):
-            below += count
-            if below >= fraction * self.counts.total():
-                return length
-        return 0
+        lengths, weights = list(self.counts), list(self.counts.values())
+        return int(np.quantile(lengths, fraction, weights=weights, method="inverted_cdf"))
 
     def __str__(self) -> str:
         low, median, high = (self.quantile(fraction) for fraction in (0.1, 0.5, 0.9))

@@ -93,9 +93,9 @@ def train_tokenizer(config: TokenizerConfig) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def train_tokenizer_on(texts: Sequence[str], vocab_size: int, lowercase: bool = False) -> PreTrainedTokenizerBase:
+def train_tokenizer_on(texts: Sequence[str], vocab_size: int) -> PreTrainedTokenizerBase:
     """Train a tokenizer of the suggested kind on these texts, with at most `vocab_size` entries."""
-    config = TokenizerConfig(corpus=[], out=Path(), vocab_size=vocab_size, lowercase=lowercase)
+    config = TokenizerConfig(corpus=[], out=Path(), vocab_size=vocab_size)
     kind, _ = suggest_kind(texts)
     return _wrapped(train_backend_tokenizer(kind, config, lambda _: iter(texts)))
 

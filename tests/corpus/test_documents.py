@@ -120,8 +120,7 @@ def test_tables(tmp_path: Path, name: str, content: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "complaint"),
-    [('6,"never closed', "line 4: .*never closed"), ('6,"not" doubled', "line 4: .*not doubled")],
+    ("row", "complaint"), [('6,"never closed', "line 4: .*never closed"), ('6,"not" doubled', "line 4: .*not doubled")]
 )
 def test_malformed_quotes_in_csv_raise(tmp_path: Path, row: str, complaint: str) -> None:
     path = tmp_path / "a.csv"
@@ -397,8 +396,7 @@ def test_table_without_rows_raises(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.jsonl", "a.txt.gz"])
 @pytest.mark.parametrize(
-    ("content", "complaint"),
-    [(b"text\0text", "binary file"), ("äöü".encode("latin-1") * 9, "not valid UTF-8")],
+    ("content", "complaint"), [(b"text\0text", "binary file"), ("äöü".encode("latin-1") * 9, "not valid UTF-8")]
 )
 def test_binary_and_non_utf8_files_raise(tmp_path: Path, name: str, content: bytes, complaint: str) -> None:
     path = tmp_path / name

@@ -295,10 +295,7 @@ def test_placeholders_are_single_tokens_and_never_masked(kind: str, private_corp
 
 
 def test_blocks_depend_on_redacted_kinds_but_not_on_workers(
-    private_corpus: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    private_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(prepare_module, "DOCUMENTS_IN_CHUNK", 50)
     caplog.set_level("INFO")

@@ -114,8 +114,7 @@ def test_out_folder_with_other_files_raises(config: TokenizerConfig, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("changes", "complaint"),
-    [({"vocab_size": 5}, "--vocab-size"), ({"max_documents": 0}, "--max-documents")],
+    ("changes", "complaint"), [({"vocab_size": 5}, "--vocab-size"), ({"max_documents": 0}, "--max-documents")]
 )
 def test_invalid_options_raise(
     config: TokenizerConfig, tmp_path: Path, changes: dict[str, int], complaint: str

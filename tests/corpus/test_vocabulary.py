@@ -16,15 +16,7 @@ from elektron.corpus.tokenizer import special_ids, train_tokenizer
 from elektron.corpus.vocabulary import SPECIAL_TOKENS, in_wordpiece_form, readable, suggest_kind
 from elektron.errors import ElektronError
 from elektron.pretraining.pretrain import pretrain
-from tests.corpus.texts import (
-    FINNISH,
-    JAPANESE,
-    THAI,
-    make_code,
-    make_proteins,
-    make_text,
-    make_words,
-)
+from tests.corpus.texts import FINNISH, JAPANESE, THAI, make_code, make_proteins, make_text, make_words
 from tests.pretraining.conftest import tiny_config
 
 KINDS = ("wordpiece", "bpe", "unigram")
@@ -33,10 +25,7 @@ CORPORA = {
     "japanese": (make_words(JAPANESE, 150, end="。"), "unigram"),
     "protein": (make_proteins(150), "unigram"),
     "code": (make_code(), "bpe"),
-    "chinese": (
-        "中文字典很大，我们每天都用它。\n" * 40 + "\n" + "另一个文件也有中文字。\n" * 40,
-        "wordpiece",
-    ),
+    "chinese": ("中文字典很大，我们每天都用它。\n" * 40 + "\n" + "另一个文件也有中文字。\n" * 40, "wordpiece"),
     "finnish": (make_words(FINNISH, 150, " ", ". "), "wordpiece"),
 }
 
@@ -125,13 +114,7 @@ def test_pieces_convert_to_text_and_wordpiece_form(kind: str, tmp_path: Path) ->
 @pytest.mark.parametrize(("lowercase", "strip_accents"), [(True, False), (True, True), (False, True)])
 def test_lowercase_and_strip_accents(kind: str, lowercase: bool, strip_accents: bool, tmp_path: Path) -> None:
     text = "Ein Café ist Größe. " * 30 + make_text(40)
-    tokenizer = train(
-        *(tmp_path, text),
-        kind=kind,
-        vocab_size=320,
-        lowercase=lowercase,
-        strip_accents=strip_accents,
-    )
+    tokenizer = train(*(tmp_path, text), kind=kind, vocab_size=320, lowercase=lowercase, strip_accents=strip_accents)
     expected = "Café" if not strip_accents else "Cafe"
     decoded = tokenizer.decode(tokenizer("Café", add_special_tokens=False)["input_ids"])
     assert decoded.strip() == (expected.lower() if lowercase else expected)

@@ -24,11 +24,7 @@ def predicted(stdin: bytes, **options: Any) -> list[dict[str, Any]]:
 
 
 def test_stdin_format_is_detected_from_first_line() -> None:
-    assert predicted("Schön, gut\n\nja\n".encode()) == [
-        {"text": "Schön, gut"},
-        {"text": ""},
-        {"text": "ja"},
-    ]
+    assert predicted("Schön, gut\n\nja\n".encode()) == [{"text": "Schön, gut"}, {"text": ""}, {"text": "ja"}]
     assert predicted(b'{"text": "a", "n": 1}\n{"text": "b"}\n') == [{"text": "a"}, {"text": "b"}]
     assert predicted(b"1\ta\n2\tb\n", text="2") == [{"text": "a"}, {"text": "b"}]
     assert predicted(b"x;y\n1;a\n", text="y") == [{"text": "a"}]
@@ -74,10 +70,7 @@ def test_txt_is_text_per_line_or_table_if_all_lines_have_tabs(tmp_path: Path) ->
 def test_sources_are_read_in_order(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("text,label\na,1\n")
     (tmp_path / "b.jsonl").write_text('{"label": 2, "sentence": "b"}\n')
-    assert values(tmp_path / "b.jsonl", tmp_path / "a.csv") == [
-        {"text": "b", "label": 2},
-        {"text": "a", "label": "1"},
-    ]
+    assert values(tmp_path / "b.jsonl", tmp_path / "a.csv") == [{"text": "b", "label": 2}, {"text": "a", "label": "1"}]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.format)

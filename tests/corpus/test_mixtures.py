@@ -101,7 +101,12 @@ def test_weights_in_yaml_equal_weights_in_source_arguments(config: PrepareConfig
 
 @pytest.mark.parametrize(
     ("content", "complaint"),
-    [("- a.txt\n- b.txt", "no weights"), ("a.txt: 0,8", "no weights"), ("a: 1\na: 2", "duplicate key 'a'")],
+    [
+        ("- a.txt\n- b.txt", "no weights"),
+        ("a.txt: 0,8", "no weights"),
+        ("a: 1\na: 2", "duplicate key 'a'"),
+        ("[" * 9999, "YAML"),
+    ],
 )
 def test_yaml_without_valid_weights_raises(content: str, complaint: str, tmp_path: Path) -> None:
     (tmp_path / "mixture.yaml").write_text(content)

@@ -11,11 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
-import yaml
-
 from elektron.errors import ElektronError, first_line, suggest_path
 from elektron.io.datasets import HUB, SAVED_DATASET, SAVED_DATASETS
-from elektron.io.files import parse_yaml, read_text
+from elektron.io.files import read_yaml_file
 from elektron.io.text import KNOWN_SUFFIXES, file_suffix
 
 log = logging.getLogger(__name__)
@@ -63,12 +61,7 @@ def read_weights(sources: Sequence[str]) -> dict[str, float]:
 
 def _sources_in_yaml(path: Path) -> list[str]:
     """`SOURCE=WEIGHT` for each item of a mapping, or of a list of such texts or of mappings."""
-    try:
-        content = parse_yaml(read_text(path))
-    except OSError as error:
-        raise ElektronError(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, ValueError) as error:
-        raise ElektronError(f"{path}: not YAML ({first_line(error)})") from error
+    content = read_yaml_file(path)
     sources: list[str] = []
     for item in content if isinstance(content, list) else [content]:
         if not isinstance(item, str | dict):

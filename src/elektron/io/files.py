@@ -1,4 +1,4 @@
-"""Read text files with a size limit, convert values from and to JSON, parse YAML, and write files atomically."""
+"""Read text files with a size limit, convert values from and to JSON, read YAML, and write files atomically."""
 
 from __future__ import annotations
 
@@ -208,13 +208,22 @@ class _UniqueKeys(yaml.SafeLoader):
 _UniqueKeys.add_constructor("tag:yaml.org,2002:int", _UniqueKeys.construct_yaml_int)
 
 
-def parse_yaml(text: str) -> Any:
-    """The content of a YAML document. Raises yaml.YAMLError, also for a duplicate key, or ValueError."""
-    loader = _UniqueKeys(text)
+def read_yaml_file(path: Path) -> Any:
+    """The content of a YAML file. Raises ElektronError if it cannot be read, is not YAML, or has a duplicate key."""
     try:
-        return loader.get_single_data()
-    finally:
-        loader.dispose()
+        return _UniqueKeys(read_text(path)).get_single_data()
+    except FileNotFoundError:
+        raise ElektronError(f"{path}: no such file") from None
+    except OSError as error:
+        raise ElektronError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise ElektronError(f"{path}: not a text file in UTF-8") from error
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ElektronError(f"{path}{line}: not valid YAML ({error.problem})") from error
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
+        # The safe loader raises the last four for ill-formed tags and dates, and for nesting that is too deep.
+        raise ElektronError(f"{path}: not valid YAML ({type(error).__name__})") from error
 
 
 def refuse_foreign(path: Path, marker: bytes) -> None:

@@ -58,16 +58,11 @@ def grouped(table: Table, names: Mapping[str, str], labelled: bool) -> Iterator[
     """
     tags = [str(row.get(names.get("tags", ""))) for row in table.sample()]
     in_brackets = "*" in tags and all(tag and BRACKETS.fullmatch(tag) for tag in tags)
-    seen: set[str] = set()
 
     def sentence_row() -> Row:
         row: dict[str, Any] = {"sentence": sentence_id, "tokens": tokens}
         if len(tags) == len(tokens):
             row["tags"] = _without_brackets(tags) if in_brackets else tags
-        if sentence_id in seen:
-            table.counts.add("sentences have the number or id of an earlier one", begin)
-        if sentence_id:
-            seen.add(sentence_id)
         return begin, {names[role]: value for role, value in row.items() if role in names}
 
     begin, sentence_id, block = "", "", None

@@ -89,14 +89,6 @@ def test_nothing_is_left_after_exception(tmp_path: Path, failure: type[BaseExcep
     assert list(tmp_path.iterdir()) == []
 
 
-def test_existing_empty_folder_is_filled(tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    assert is_free(tmp_path / "out")
-    with atomic_folder(tmp_path / "out") as folder:
-        (folder / "file").touch()
-    assert not is_free(tmp_path / "out")
-
-
 @pytest.mark.parametrize("inside", [True, False])
 def test_finished_result_that_cannot_be_moved_is_kept(tmp_path: Path, inside: bool) -> None:
     out = tmp_path / "out"

@@ -1,7 +1,6 @@
 """Delimited text files: delimiters, quoting, headers, and line numbers in errors."""
 
 import csv
-import gzip
 import io
 import json
 import logging
@@ -231,11 +230,6 @@ def test_rows_are_yielded_before_file_is_read_to_end(tmp_path: Path) -> None:
     assert next(records).values["label"] == "1"
     with pytest.raises(ElektronError, match="line 3002"):
         list(records)
-
-
-def test_compressed(tmp_path: Path) -> None:
-    path = write(tmp_path, "a.tsv.gz", gzip.compress(b"text\tlabel\ngood\t1\n"))
-    assert values(path) == [GOOD]
 
 
 wild = st.text(st.characters(codec="utf-8", exclude_characters="\0\ufeff\r"), min_size=1).filter(

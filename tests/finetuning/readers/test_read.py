@@ -123,13 +123,6 @@ def test_a_few_undecodable_bytes_are_replaced_and_counted(tmp_path: Path, caplog
     assert f"{path}: 1 bytes are not valid UTF-8 and were replaced" in caplog.text
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])
-def test_byte_order_marks(tmp_path: Path, encoding: str) -> None:
-    path = tmp_path / "a.csv"
-    path.write_bytes("text,label\nüber,1\n".encode(encoding))
-    assert values(path) == [{"text": "über", "label": "1"}]
-
-
 def test_no_source_raises() -> None:
     with pytest.raises(ElektronError, match="no file"):
         read()

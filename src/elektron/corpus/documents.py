@@ -323,7 +323,8 @@ def _quotes_enclose(beginning: str, is_cut: bool) -> bool:
         for _ in reader:
             rows_end = reader.line_num
     except csv.Error:
-        return is_cut and reader.line_num == len(lines) < rows_end + MAX_LINES_OF_FIELD
+        is_at_end = reader.line_num == len(lines)
+        return is_cut and is_at_end and len(lines) - rows_end < MAX_LINES_OF_FIELD
     return True
 
 

@@ -157,13 +157,16 @@ def _combine(remainders: _Remainders, seq_len: int) -> Iterator[list[tuple[int, 
             limit = left - 2
             length = limit if remainders.longest(limit) == limit else remainders.longest(limit - least)
             head = limit if remainders.spare() >= limit else min(remainders.spare(), limit - least)
-            if not length and head >= remainders.shortest:
-                row.append(remainders.cut(head))
-            elif length := length or remainders.longest(limit):
-                row.append(remainders.take(length))
+            if length:
+                number_and_text = remainders.take(length)
+            elif head >= remainders.shortest:
+                number_and_text = remainders.cut(head)
+            elif length := remainders.longest(limit):
+                number_and_text = remainders.take(length)
             else:
                 break
-            left -= len(row[-1][1]) + 2
+            row.append(number_and_text)
+            left -= len(number_and_text[1]) + 2
         yield row
 
 

@@ -10,6 +10,7 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 from elektron.errors import ElektronError
 from elektron.finetuning.config import TextFilesConfig
@@ -73,8 +74,8 @@ class TokenLines:
         """The columns that look like tokens and tags."""
         tags = self.by_values.get("tags")
         self.tags = set() if tags is None else set(columns[self.names.index(tags)])
-        blocks = self._without_breaks(lines.sample).split("\n\n")
-        self.has_blocks = len(blocks) > 1 and sum("\n" in block.strip("\n") for block in blocks) > len(blocks) / 2
+        blocks = self._blocks(lines.sample)
+        self.has_blocks = len(blocks) > 1 and sum(len(block) > 1 for block in blocks) > len(blocks) / 2
         """Whether blank lines separate blocks, most of them of several lines."""
         self.has_equal_widths = self.is_conll_2012 or all(len(row) == self.width for row in rows)
         self.is_certain = self.has_equal_widths and (bool(request.given) or self._are_tokens(content, columns))
@@ -187,9 +188,9 @@ class TokenLines:
         tags = [index for index in map(CONLL_U.index, ("UPOS", "XPOS")) if set(columns[index]) - {"_", ""}]
         return {"tokens": CONLL_U.index("FORM")} | ({"tags": tags[0]} if tags else {})
 
-    def _without_breaks(self, lines: Sequence[str]) -> str:
-        """Join lines to a text, in which lines that end a sentence are blank."""
-        return "\n".join("" if self.is_break(line) else line for line in lines).strip("\n")
+    def _blocks(self, lines: Sequence[str]) -> list[list[str]]:
+        """The lines between those that end a sentence."""
+        return [list(block) for is_break, block in groupby(lines, self.is_break) if not is_break]
 
     def _are_tokens(self, content: Sequence[str], columns: Sequence[Sequence[str]]) -> bool:
         """Whether lines are tokens and not plain text, judged by their tags, their length and the blank lines."""
@@ -205,14 +206,13 @@ class TokenLines:
 
     def _refuse_one_long_sentence(self) -> None:
         """Raise ElektronError if there is no blank line, but clearly more than one sentence."""
-        rows = [line for line in self.lines.sample if not line.startswith("#")][self.header :]
-        rows = self._without_breaks(rows).split("\n")
-        if "" in rows:
+        blocks = self._blocks([line for line in self.lines.sample if not line.startswith("#")][self.header :])
+        if len(blocks) != 1:
             return
-        ends = sum(bool(SENTENCE_ENDS.intersection(self.split(line))) for line in rows[:-1])
-        if len(rows) > LONGEST_SENTENCE or ends > 2:
+        ends = sum(bool(SENTENCE_ENDS.intersection(self.split(line))) for line in blocks[0][:-1])
+        if len(blocks[0]) > LONGEST_SENTENCE or ends > 2:
             raise ElektronError(
-                f"{self.lines.name}: there is no blank line in {len(rows):,} lines, all of them "
+                f"{self.lines.name}: there is no blank line in {len(blocks[0]):,} lines, all of them "
                 "would be one sentence: put a blank line after each sentence, or give the column "
                 "of its number or id with --sentence"
             )

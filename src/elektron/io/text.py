@@ -47,6 +47,13 @@ BOMS = {  # the longer ones first: UTF-32's begins like UTF-16's
 }
 EXCEL_SEPARATOR = re.compile(r'"?sep=([,;|\t])"?', re.IGNORECASE)
 """First line of a csv file in which Excel names the delimiter."""
+CSV_FAULTS = {
+    "unexpected end": "a quotation mark is opened here and never closed",
+    "field limit": "a quotation mark is opened here and never closed",
+    "expected after": "a quotation mark inside a field is not doubled",
+    "new-line": "a carriage return outside quotation marks: remove it",
+}
+"""What the errors of the csv module mean, by a part of their message."""
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 BETWEEN_VALUES = re.compile(r"[ \t\r\n,]*")
 
@@ -332,19 +339,11 @@ def read_csv_rows(
         try:
             fields = next(reader, None)
         except csv.Error as error:
-            raise ElektronError(f"{name}, line {number}: {_csv_fault(error)}{advice}") from error
+            fault = next(
+                (fault for part, fault in CSV_FAULTS.items() if part in str(error)), f"not valid csv ({error})"
+            )
+            raise ElektronError(f"{name}, line {number}: {fault}{advice}") from error
         if fields is None:
             return
         if len(fields) > 1 or (fields and not fields[0].isspace()):
             yield number, fields
-
-
-def _csv_fault(error: csv.Error) -> str:
-    message = str(error)
-    if "unexpected end" in message or "field limit" in message:
-        return "a quotation mark is opened here and never closed"
-    if "expected after" in message:
-        return "a quotation mark inside a field is not doubled"
-    if "new-line" in message:
-        return "a carriage return outside quotation marks: remove it"
-    return f"not valid csv ({message})"

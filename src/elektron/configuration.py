@@ -26,7 +26,7 @@ import docstring_parser
 import yaml
 
 from elektron.errors import CUTOFF, ElektronError, did_you_mean
-from elektron.io.files import atomic_write, parse_yaml, read_text
+from elektron.io.files import atomic_write, read_yaml_file
 
 Config = TypeVar("Config")
 Value = TypeVar("Value")
@@ -408,21 +408,8 @@ def load_yaml(cls: type[Config], path: Path) -> Config:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read the mapping in a YAML file with the safe loader. Raises ElektronError if the file cannot be read as one."""
-    try:
-        content = parse_yaml(read_text(path))
-    except FileNotFoundError:
-        raise ElektronError(f"{path}: no such file") from None
-    except OSError as error:
-        raise ElektronError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise ElektronError(f"{path}: not a text file in UTF-8") from error
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ElektronError(f"{path}{line}: not valid YAML ({error.problem})") from error
-    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
-        # The safe loader raises the last four for ill-formed tags and dates, and for nesting that is too deep.
-        raise ElektronError(f"{path}: not valid YAML ({type(error).__name__})") from error
+    """Read the mapping in a YAML file. Raises ElektronError if the file cannot be read as one."""
+    content = read_yaml_file(path)
     if not isinstance(content, dict | None):
         raise ElektronError(f"{path}: must hold settings, one `name: value` a line, got {_short.repr(content)}")
     return {str(key): value for key, value in (content or {}).items()}

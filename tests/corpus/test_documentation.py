@@ -58,10 +58,7 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_docstrings_are_ordered_and_deduplicated(library: Path) -> None:
     assert [(d.text, d.group) for d in read_docstrings()[:5]] == [
         ("Package text that is long enough to be kept as a document.", "lib/a/__init__.py"),
-        (
-            'Class text that is long enough to be kept as one, "quoted" too.',
-            "lib/a/__init__.py",
-        ),
+        ('Class text that is long enough to be kept as one, "quoted" too.', "lib/a/__init__.py"),
         ("Method text that is long enough to be kept as a document.", "lib/a/__init__.py"),
         ("Nested text that is long enough, with a \\d in it, to be kept.", "lib/a/__init__.py"),
         ("Module text that is long enough to be kept as a document.", "lib/b.py"),

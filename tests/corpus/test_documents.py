@@ -120,8 +120,7 @@ def test_tables(tmp_path: Path, name: str, content: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "complaint"),
-    [('6,"never closed', "line 4: .*never closed"), ('6,"not" doubled', "line 4: .*not doubled")],
+    ("row", "complaint"), [('6,"never closed', "line 4: .*never closed"), ('6,"not" doubled', "line 4: .*not doubled")]
 )
 def test_malformed_quotes_in_csv_raise(tmp_path: Path, row: str, complaint: str) -> None:
     path = tmp_path / "a.csv"
@@ -158,6 +157,9 @@ def test_null_in_first_row_counts_as_text_column(tmp_path: Path) -> None:
 
 
 def test_excel_sep_line_sets_delimiter(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("sep=;\nid;text\n1;one, two\n2\n")
+    with pytest.raises(ElektronError, match="line 4: 1 columns, the header has 2"):
+        texts(tmp_path / "a.csv")
     (tmp_path / "a.csv").write_text("sep=;\nid;text\n1;one, two\n")
     assert texts(tmp_path / "a.csv") == ["one, two"]
 
@@ -394,8 +396,7 @@ def test_table_without_rows_raises(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.jsonl", "a.txt.gz"])
 @pytest.mark.parametrize(
-    ("content", "complaint"),
-    [(b"text\0text", "binary file"), ("äöü".encode("latin-1") * 9, "not valid UTF-8")],
+    ("content", "complaint"), [(b"text\0text", "binary file"), ("äöü".encode("latin-1") * 9, "not valid UTF-8")]
 )
 def test_binary_and_non_utf8_files_raise(tmp_path: Path, name: str, content: bytes, complaint: str) -> None:
     path = tmp_path / name

@@ -19,11 +19,7 @@ def encoding(word_id: int, vocab_size: int, **changes: Any) -> Encoding:
         "version": "1.0",
         "added_tokens": [],
         "pre_tokenizer": {"type": "Whitespace"},
-        "model": {
-            "type": "WordLevel",
-            "unk_token": "[UNK]",
-            "vocab": vocabulary | {"word": word_id},
-        },
+        "model": {"type": "WordLevel", "unk_token": "[UNK]", "vocab": vocabulary | {"word": word_id}},
     }
     seed = changes.pop("seed", 1)
     settings: dict[str, Any] = {

@@ -36,11 +36,7 @@ def test_clean_corpus_is_fine_except_for_its_size(tmp_path: Path) -> None:
         ([f"{text} \udce4" for text in CLEAN], "encoding", "wrong"),
         ([*CLEAN, "a\x07b"], "control and replacement characters", "worth a look"),
         ([f"{text}\ufffd" for text in CLEAN], "control and replacement characters", "wrong"),
-        (
-            [*CLEAN, *[f"{t}<br />" for t in CLEAN[:9]]],
-            "documents with HTML tags or entities",
-            "worth a look",
-        ),
+        ([*CLEAN, *[f"{t}<br />" for t in CLEAN[:9]]], "documents with HTML tags or entities", "worth a look"),
         ([f"{text} &amp;" for text in CLEAN], "documents with HTML tags or entities", "wrong"),
         ([*CLEAN, *["Собрание обсудило дорогу. " * 9] * 100], "scripts", "worth a look"),
         ([f"word {n}" for n in range(300)], "document length", "worth a look"),

@@ -101,7 +101,12 @@ def test_weights_in_yaml_equal_weights_in_source_arguments(config: PrepareConfig
 
 @pytest.mark.parametrize(
     ("content", "complaint"),
-    [("- a.txt\n- b.txt", "no weights"), ("a.txt: 0,8", "no weights"), ("a: 1\na: 2", "duplicate key 'a'")],
+    [
+        ("- a.txt\n- b.txt", "no weights"),
+        ("a.txt: 0,8", "no weights"),
+        ("a: 1\na: 2", "duplicate key 'a'"),
+        ("[" * 9999, "YAML"),
+    ],
 )
 def test_yaml_without_valid_weights_raises(content: str, complaint: str, tmp_path: Path) -> None:
     (tmp_path / "mixture.yaml").write_text(content)
@@ -161,14 +166,14 @@ def test_inspect_reports_documents_tokens_and_epochs_of_sources(
 def test_resumed_training_is_bit_identical_and_reports_each_source(
     store: BlockStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = pretrain(tiny_config(store.folder, tmp_path / "whole"))
+    uninterrupted = pretrain(tiny_config(store.folder, tmp_path / "whole"))
     with killed_before(9, monkeypatch):
         pretrain(tiny_config(store.folder, tmp_path / "killed"))
     resumed = pretrain(tiny_config(store.folder, tmp_path / "killed"))
     names = list(store.manifest.weights)
-    losses = [whole[f"generator_loss/{name}"] for name in names]
+    losses = [uninterrupted[f"generator_loss/{name}"] for name in names]
     assert losses == [resumed[f"generator_loss/{name}"] for name in names]
-    assert min(losses) <= whole["generator_loss"] <= max(losses)
+    assert min(losses) <= uninterrupted["generator_loss"] <= max(losses)
     assert losses[0] != losses[1]
     weights = [(tmp_path / run / "discriminator" / "model.safetensors").read_bytes() for run in ("whole", "killed")]
     assert weights[0] == weights[1]

@@ -94,11 +94,7 @@ def test_empty_documents_pack_to_zero_rows() -> None:
     assert pack_paper([[[]]], 16, CLS, SEP, PAD, np.random.default_rng(0)).shape == (0, 16)
 
 
-@given(
-    st.lists(st.lists(st.integers(0, 40), max_size=8), max_size=8),
-    st.sampled_from([8, 16, 33]),
-    st.integers(0, 5),
-)
+@given(st.lists(st.lists(st.integers(0, 40), max_size=8), max_size=8), st.sampled_from([8, 16, 33]), st.integers(0, 5))
 def test_paper_rows_are_contiguous_spans_of_one_document(lengths: list[list[int]], seq_len: int, seed: int) -> None:
     flat = numbered([sum(document) for document in lengths])
     documents = []

@@ -28,12 +28,7 @@ from tests.corpus.texts import die, make_text
 @pytest.fixture
 def config(corpus_file: Path, tokenizer_folder: Path, tmp_path: Path) -> PrepareConfig:
     return PrepareConfig(
-        [str(corpus_file)],
-        str(tokenizer_folder),
-        tmp_path / "blocks",
-        seq_len=32,
-        validation=0.1,
-        workers=1,
+        [str(corpus_file)], str(tokenizer_folder), tmp_path / "blocks", seq_len=32, validation=0.1, workers=1
     )
 
 

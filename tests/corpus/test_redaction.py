@@ -35,7 +35,7 @@ WITHOUT_EXTRA: list[RedactKind] = ["url", "key", "email", "card", "ssn", "mac", 
 BOTH_SETS = pytest.mark.parametrize("kinds", [WITHOUT_EXTRA, pytest.param([*PLACEHOLDERS], marks=pytest.mark.extras)])
 
 
-def found(text: str, *kinds: str) -> list[tuple[str, str]]:
+def detected(text: str, *kinds: str) -> list[tuple[str, str]]:
     redactor = Redactor(kinds or WITHOUT_EXTRA)
     return [(one.kind, text[one.start : one.end]) for one in redactor.find(text)]
 
@@ -72,7 +72,7 @@ def found(text: str, *kinds: str) -> list[tuple[str, str]]:
 )
 def test_finds_personal_data_without_privacy_extra(kind: str, text: str) -> None:
     begin, inside, end = re.split(r"[\[\]]", text)
-    assert found(begin + inside + end) == [(kind, inside)]
+    assert detected(begin + inside + end) == [(kind, inside)]
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_finds_personal_data_without_privacy_extra(kind: str, text: str) -> None
     ],
 )
 def test_no_false_positives_without_privacy_extra(text: str) -> None:
-    assert found(text) == []
+    assert detected(text) == []
 
 
 @pytest.mark.extras
@@ -119,7 +119,7 @@ def test_no_false_positives_without_privacy_extra(text: str) -> None:
 )
 def test_finds_personal_data_with_privacy_extra(kind: str, text: str) -> None:
     begin, inside, end = re.split(r"[\[\]]", text)
-    assert found(begin + inside + end, *PLACEHOLDERS) == [(kind, inside)]
+    assert detected(begin + inside + end, *PLACEHOLDERS) == [(kind, inside)]
 
 
 @pytest.mark.extras
@@ -138,7 +138,7 @@ def test_finds_personal_data_with_privacy_extra(kind: str, text: str) -> None:
     ],
 )
 def test_no_false_positives_with_privacy_extra(text: str) -> None:
-    assert found(text, *PLACEHOLDERS) == []
+    assert detected(text, *PLACEHOLDERS) == []
 
 
 @pytest.mark.extras
@@ -160,8 +160,8 @@ def test_findings_do_not_overlap() -> None:
     for one in Redactor(WITHOUT_EXTRA).find(text):
         assert last <= one.start < one.end
         last = one.end
-    assert found(text) == [("url", "anna:k@x"), ("email", "jo@b.de"), ("email", "4111111111111111@b.de")]
-    assert found("ftp://anna:pw@mail.example.org/") == [("url", "anna:pw")]
+    assert detected(text) == [("url", "anna:k@x"), ("email", "jo@b.de"), ("email", "4111111111111111@b.de")]
+    assert detected("ftp://anna:pw@mail.example.org/") == [("url", "anna:pw")]
 
 
 def test_redact_replaces_and_counts() -> None:
@@ -177,7 +177,7 @@ def test_kinds_are_validated_deduplicated_and_ordered() -> None:
     assert expand_kinds(None) == []
     assert expand_kinds(["all", "ip"]) == list(PLACEHOLDERS)
     assert expand_kinds(["ip", "email", "ip"]) == ["email", "ip"]
-    assert found("a@b.de 10.0.0.1", "ip") == [("ip", "10.0.0.1")]
+    assert detected("a@b.de 10.0.0.1", "ip") == [("ip", "10.0.0.1")]
 
 
 def test_hidden_masks_all_but_first_characters() -> None:
@@ -244,7 +244,7 @@ def bert_like(folder: Path) -> Path:
     return folder
 
 
-def whole(tokenizer: PreTrainedTokenizerBase) -> bool:
+def are_single_tokens(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether every placeholder is one token, also next to letters and other placeholders."""
     ids = tokenizer.convert_tokens_to_ids(list(PLACEHOLDERS.values()))
     text = "a ".join(PLACEHOLDERS.values()) + "".join(PLACEHOLDERS.values())
@@ -267,7 +267,7 @@ def test_placeholders_are_single_tokens_and_never_masked(kind: str, private_corp
         size = 320 if kind == "bpe" else 150
         train_tokenizer(TokenizerConfig([str(private_corpus)], out, kind=kind, vocab_size=size, redact=redact))
         tokenizer = load_tokenizer(str(out))
-        assert whole(tokenizer)
+        assert are_single_tokens(tokenizer)
         assert len(tokenizer) == size
         # "example" occurs in addresses only, which training leaves out.
         assert not any("xam" in piece for piece in tokenizer.get_vocab())
@@ -281,7 +281,7 @@ def test_placeholders_are_single_tokens_and_never_masked(kind: str, private_corp
     manifest = prepare(config)
     store = BlockStore.open(config.out)
     tokenizer = AutoTokenizer.from_pretrained(store.tokenizer_folder)
-    assert whole(tokenizer)
+    assert are_single_tokens(tokenizer)
     rows = rows_of(store)
     ids = tokenizer.convert_tokens_to_ids(["[EMAIL]", "[IP]"])
     assert [(rows == number).sum() for number in ids] == [400, 400]
@@ -295,10 +295,7 @@ def test_placeholders_are_single_tokens_and_never_masked(kind: str, private_corp
 
 
 def test_blocks_depend_on_redacted_kinds_but_not_on_workers(
-    private_corpus: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    private_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(prepare_module, "DOCUMENTS_IN_CHUNK", 50)
     caplog.set_level("INFO")
@@ -355,4 +352,4 @@ def test_missing_privacy_extra_is_named_in_error(monkeypatch: pytest.MonkeyPatch
     for kind in ("phone", "iban", "resident_id"):
         with pytest.raises(ElektronError, match=r"elektron\[privacy\]"):
             Redactor([kind])
-    assert found("a@b.de") == [("email", "a@b.de")]
+    assert detected("a@b.de") == [("email", "a@b.de")]

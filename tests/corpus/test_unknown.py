@@ -13,14 +13,7 @@ from elektron.corpus.config import InspectConfig, PrepareConfig, TokenizerConfig
 from elektron.corpus.inspection import inspect_corpus
 from elektron.corpus.prepare import prepare
 from elektron.corpus.tokenizer import load_tokenizer, train_tokenizer
-from elektron.corpus.unknown import (
-    CAPITALS,
-    CHARACTERS,
-    COMPOSED,
-    DECOMPOSED,
-    LONG_WORDS,
-    count_unknown,
-)
+from elektron.corpus.unknown import CAPITALS, CHARACTERS, COMPOSED, DECOMPOSED, LONG_WORDS, count_unknown
 from elektron.corpus.vocabulary import RARE_CHARACTERS
 from elektron.errors import ElektronError
 from elektron.pretraining.setup import open_blocks

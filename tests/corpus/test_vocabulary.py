@@ -13,18 +13,10 @@ from elektron.corpus.config import InspectConfig, PrepareConfig, TokenizerConfig
 from elektron.corpus.inspection import inspect_corpus
 from elektron.corpus.prepare import prepare
 from elektron.corpus.tokenizer import special_ids, train_tokenizer
-from elektron.corpus.vocabulary import in_wordpiece_form, readable, suggest_kind
+from elektron.corpus.vocabulary import SPECIAL_TOKENS, in_wordpiece_form, readable, suggest_kind
 from elektron.errors import ElektronError
 from elektron.pretraining.pretrain import pretrain
-from tests.corpus.texts import (
-    FINNISH,
-    JAPANESE,
-    THAI,
-    make_code,
-    make_proteins,
-    make_text,
-    make_words,
-)
+from tests.corpus.texts import FINNISH, JAPANESE, THAI, make_code, make_proteins, make_text, make_words
 from tests.pretraining.conftest import tiny_config
 
 KINDS = ("wordpiece", "bpe", "unigram")
@@ -33,10 +25,7 @@ CORPORA = {
     "japanese": (make_words(JAPANESE, 150, end="。"), "unigram"),
     "protein": (make_proteins(150), "unigram"),
     "code": (make_code(), "bpe"),
-    "chinese": (
-        "中文字典很大，我们每天都用它。\n" * 40 + "\n" + "另一个文件也有中文字。\n" * 40,
-        "wordpiece",
-    ),
+    "chinese": ("中文字典很大，我们每天都用它。\n" * 40 + "\n" + "另一个文件也有中文字。\n" * 40, "wordpiece"),
     "finnish": (make_words(FINNISH, 150, " ", ". "), "wordpiece"),
 }
 
@@ -84,13 +73,16 @@ for kind in kinds:
 def test_special_tokens_pairs_words_and_offsets(kind: str, tmp_path: Path) -> None:
     tokenizer = train(tmp_path, make_text(150), kind=kind, vocab_size=500)
     assert special_ids(tokenizer) == {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4}
-    assert tokenizer.convert_tokens_to_ids("[MASK]") == 4
     assert tokenizer("[MASK]", add_special_tokens=False)["input_ids"] == [4]
+    assert tokenizer.convert_ids_to_tokens(list(range(5))) == SPECIAL_TOKENS
     assert len(tokenizer) == 500
+    assert tokenizer.model_max_length == 512
 
     question, context = "kalo mi?", "Ser tandu,  velor ith."
     pair = tokenizer(question, context, return_offsets_mapping=True)
     ids, types = pair["input_ids"], pair["token_type_ids"]
+    assert pair["attention_mask"] == [1] * len(ids)
+    assert set(tokenizer(question)["token_type_ids"]) == {0}
     assert ids[0] == 2
     assert [place for place, token in enumerate(ids) if token == 3][-1] == len(ids) - 1
     assert types == [0] * types.index(1) + [1] * (len(types) - types.index(1))
@@ -122,13 +114,7 @@ def test_pieces_convert_to_text_and_wordpiece_form(kind: str, tmp_path: Path) ->
 @pytest.mark.parametrize(("lowercase", "strip_accents"), [(True, False), (True, True), (False, True)])
 def test_lowercase_and_strip_accents(kind: str, lowercase: bool, strip_accents: bool, tmp_path: Path) -> None:
     text = "Ein Café ist Größe. " * 30 + make_text(40)
-    tokenizer = train(
-        *(tmp_path, text),
-        kind=kind,
-        vocab_size=320,
-        lowercase=lowercase,
-        strip_accents=strip_accents,
-    )
+    tokenizer = train(*(tmp_path, text), kind=kind, vocab_size=320, lowercase=lowercase, strip_accents=strip_accents)
     expected = "Café" if not strip_accents else "Cafe"
     decoded = tokenizer.decode(tokenizer("Café", add_special_tokens=False)["input_ids"])
     assert decoded.strip() == (expected.lower() if lowercase else expected)

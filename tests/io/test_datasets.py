@@ -88,6 +88,13 @@ def test_revision_is_passed_to_load_dataset(monkeypatch: pytest.MonkeyPatch) -> 
     ]
 
 
+def test_saved_dataset_with_damaged_metadata_raises(tmp_path: Path) -> None:
+    for name in ("state.json", "dataset_info.json"):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(ElektronError, match=r"^hf:.*: cannot be loaded"):
+        dataset_rows(f"hf:{tmp_path}")
+
+
 def test_commit_is_requested_only_for_hub_name_without_commit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked = []
 

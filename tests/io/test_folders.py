@@ -89,14 +89,6 @@ def test_nothing_is_left_after_exception(tmp_path: Path, failure: type[BaseExcep
     assert list(tmp_path.iterdir()) == []
 
 
-def test_existing_empty_folder_is_filled(tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    assert is_free(tmp_path / "out")
-    with atomic_folder(tmp_path / "out") as folder:
-        (folder / "file").touch()
-    assert not is_free(tmp_path / "out")
-
-
 @pytest.mark.parametrize("inside", [True, False])
 def test_finished_result_that_cannot_be_moved_is_kept(tmp_path: Path, inside: bool) -> None:
     out = tmp_path / "out"
@@ -179,10 +171,7 @@ def test_second_writer_of_same_folder_raises(tmp_path: Path, monkeypatch: pytest
     out = tmp_path / "out"
     with atomic_folder(out) as folder:
         (folder / "file").touch()
-        with (
-            pytest.raises(ElektronError, match=r"another process is writing .*out"),
-            atomic_folder(out),
-        ):
+        with pytest.raises(ElektronError, match=r"another process is writing .*out"), atomic_folder(out):
             pass
     assert (out / "file").exists()
 
@@ -234,10 +223,7 @@ def test_file_without_marker_raises(tmp_path: Path) -> None:
 
 def test_unwritable_place_raises(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with (
-        pytest.raises(ElektronError, match="cannot be written"),
-        atomic_folder(tmp_path / "file" / "out"),
-    ):
+    with pytest.raises(ElektronError, match="cannot be written"), atomic_folder(tmp_path / "file" / "out"):
         pass
 
 
@@ -280,10 +266,7 @@ def test_lock_of_killed_process_is_released(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(folders, "LOCK_TIMEOUT_SECONDS", 0.2)
     with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None and holder.stdout.readline() == "held\n"
-        with (
-            pytest.raises(ElektronError, match="another process"),
-            folder_lock(tmp_path, tmp_path),
-        ):
+        with pytest.raises(ElektronError, match="another process"), folder_lock(tmp_path, tmp_path):
             pass
         holder.send_signal(signal.SIGKILL)
         holder.wait()

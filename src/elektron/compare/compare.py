@@ -18,7 +18,8 @@ from elektron.compare.variants import parse_budgets, variants
 from elektron.corpus.blocks import BlockStore
 from elektron.corpus.tokenizer import load_tokenizer
 from elektron.errors import ElektronError
-from elektron.io.folders import is_free, make_folder
+from elektron.io.files import resolve_link
+from elektron.io.folders import is_free
 from elektron.pretraining.config import resolve
 from elektron.pretraining.run import RunFolder
 from elektron.pretraining.setup import prepare_run, with_released_sizes
@@ -49,7 +50,7 @@ def compare(config: CompareConfig) -> Comparison:
                 pretraining = variant.configured(budget, config.data, out, seed)
                 runs.append(Run(config.out, name, variant.name, budget.name, seed, pretraining, probes))
     check(config, runs)
-    make_folder(config.out)
+    resolve_link(config.out).mkdir(parents=True, exist_ok=True)
     names = [probe.name for probe in probes]
     comparison = Comparison(
         recipe=config.config,

@@ -42,8 +42,8 @@ from elektron.io.files import unreadable
 TOKENIZER = "tokenizer"
 COLUMN = "input_ids"
 
-# About 256 MB per file with rows of 128 tokens.
 BATCHES_PER_FILE = 256
+"""With rows of 128 tokens a file has about 256 MB."""
 COUNTED_SAMPLE = 64, 128
 """To count tokens, training rows are read from this many positions, and this many rows at each position."""
 MAX_OPEN = 256
@@ -108,41 +108,42 @@ class _SplitWriter:
         self.manifest = manifest
         self.schema = row_schema(manifest)
         self.pieces = 0
-        self.members = {name: [0, 0, 0] for name in manifest.weights or [""]}
+        self.members = {name: np.zeros(3, np.int64) for name in manifest.weights or [""]}
         """Numbers of documents, rows and tokens by source of a mixture."""
-        self.waiting: list[NDArray[Any]] = []
-        self.rows_waiting = 0
+        self.pending: list[NDArray[Any]] = []
+        """Rows that do not fill a record batch yet."""
+        self.pending_rows = 0
         self.files: list[BlockFile] = []
         self.stream: pa.RecordBatchFileWriter | None = None
         self.batches: list[str] = []
         self.rows_in_file = 0
 
     def write(self, rows: NDArray[Any], documents: int, member: str) -> None:
-        tokens = int((rows != self.manifest.special_ids["pad"]).sum())
-        for index, count in enumerate((documents, len(rows), tokens)):
-            self.members[member][index] += count
+        tokens = (rows != self.manifest.special_ids["pad"]).sum()
+        self.members[member] += documents, len(rows), tokens
         self.pieces += int((rows == self.manifest.special_ids["cls"]).sum())
-        self.waiting.append(rows.astype(self.manifest.dtype))
-        self.rows_waiting += len(rows)
-        while self.rows_waiting >= ROWS_PER_BATCH:
+        self.pending.append(rows.astype(self.manifest.dtype))
+        self.pending_rows += len(rows)
+        while self.pending_rows >= ROWS_PER_BATCH:
             self._write_batch()
 
     def finish(self) -> SplitManifest:
-        if self.rows_waiting:
+        if self.pending_rows:
             self._write_batch()
         self._close_file()
+        weights = self.manifest.weights
+        epochs = _epochs({name: int(tokens) for name, (_, _, tokens) in self.members.items()}, weights)
         members = {}
-        if weights := self.manifest.weights:
-            epochs = _epochs({name: counts[2] for name, counts in self.members.items()}, weights)
-            for name, counts in self.members.items():
-                members[name] = SourceManifest(counts[0], counts[1], counts[2], epochs[name])
-        documents, rows, tokens = map(sum, zip(*self.members.values(), strict=True))
+        for name in weights:
+            documents, rows, tokens = self.members[name].tolist()
+            members[name] = SourceManifest(documents, rows, tokens, epochs[name])
+        documents, rows, tokens = np.sum(list(self.members.values()), axis=0).tolist()
         return SplitManifest(documents, rows, tokens, self.pieces, self.files, members)
 
     def _write_batch(self) -> None:
-        together = np.concatenate(self.waiting)
-        rows, rest = together[:ROWS_PER_BATCH], together[ROWS_PER_BATCH:]
-        self.waiting, self.rows_waiting = [rest], len(rest)
+        pending = np.concatenate(self.pending)
+        rows, rest = pending[:ROWS_PER_BATCH], pending[ROWS_PER_BATCH:]
+        self.pending, self.pending_rows = [rest], len(rest)
         if self.stream is None:
             self.stream = pa.ipc.new_file(self._path(), self.schema)
         column = pa.FixedSizeListArray.from_arrays(rows.ravel(), self.manifest.seq_len)
@@ -170,7 +171,7 @@ def _epochs(tokens: dict[str, int], weights: dict[str, float]) -> dict[str, floa
 
     Sources of weight 0, which have held-out rows only, are not repeated.
     """
-    total = max(tokens[name] / weight for name, weight in weights.items() if weight)
+    total = max((tokens[name] / weight for name, weight in weights.items() if weight), default=0.0)
     return {
         name: round(weight * total / max(1, tokens[name]), 6) if weight else 1.0 for name, weight in weights.items()
     }
@@ -210,10 +211,10 @@ class BlockStore:
     @cached_property
     def token_counts(self) -> NDArray[np.int64]:
         """`(vocab_size,)` counts of each token in a sample of the training rows; 0 for special tokens."""
-        rows, (places, length) = self.rows("train"), COUNTED_SAMPLE
-        starts = np.linspace(0, max(0, len(rows) - length), places, dtype=np.int64)
-        numbers = np.unique(starts[:, None] + np.arange(min(length, len(rows))))
-        counts = np.bincount(rows.take(numbers).ravel(), minlength=self.manifest.vocab_size)
+        rows, (positions, length) = self.rows("train"), COUNTED_SAMPLE
+        starts = np.linspace(0, max(0, len(rows) - length), positions, dtype=np.int64)
+        indices = np.unique(starts[:, None] + np.arange(min(length, len(rows))))
+        counts = np.bincount(rows.take(indices).ravel(), minlength=self.manifest.vocab_size)
         counts[self.manifest.all_special_ids] = 0
         return counts
 
@@ -240,27 +241,26 @@ class BlockStore:
     def faults(self) -> Iterator[str]:
         """A message for each file that is missing, damaged, or not in the manifest."""
         yield from self._faults()
-        known = {self.folder / name for name in self.manifest.file_names}
-        known |= {self.tokenizer_folder / name for name in self.manifest.tokenizer_files}
+        listed = {self.folder / name for name in self.manifest.file_names}
+        listed |= {self.tokenizer_folder / name for name in self.manifest.tokenizer_files}
         for pattern in ("*.arrow", f"{TOKENIZER}/*"):
             for path in sorted(self.folder.glob(pattern)):
-                if path not in known:
+                if path not in listed:
                     yield f"{path} is not in the manifest: move it away"
 
     def _faults(self, checksums: bool = True) -> Iterator[str]:
         files = [file for split in self.manifest.splits.values() for file in split.files]
-        expected: dict[str, tuple[int | None, str]] = {f.name: (f.bytes, f.sha256) for f in files}
-        for name, sha256 in self.manifest.tokenizer_files.items():
-            expected[f"{TOKENIZER}/{name}"] = None, sha256
-        for name, (size, sha256) in expected.items():
+        sizes = {file.name: file.bytes for file in files}
+        digests = {file.name: file.sha256 for file in files}
+        if checksums:
+            digests |= {f"{TOKENIZER}/{name}": digest for name, digest in self.manifest.tokenizer_files.items()}
+        for name, digest in digests.items():
             path = self.folder / name
-            if size is None and not checksums:
-                continue
             if not path.is_file():
                 yield f"{path} is missing: prepare the blocks again"
-            elif size is not None and (found := path.stat().st_size) != size:
-                yield str(_damaged(path, f"{found:,} bytes long, {size:,} were written"))
-            elif checksums and file_sha256(path) != sha256:
+            elif name in sizes and (size := path.stat().st_size) != sizes[name]:
+                yield str(_damaged(path, f"{size:,} bytes long, {sizes[name]:,} were written"))
+            elif checksums and file_sha256(path) != digest:
                 yield str(_damaged(path, "its checksum does not match"))
 
 
@@ -277,9 +277,9 @@ class Rows:
         self.stored_count = manifest.splits[split].rows
         self.members = manifest.splits[split].members
         stored = [member.rows for member in self.members.values()] or [self.stored_count]
-        count = [member.rows_in_epoch for member in self.members.values()] or stored
+        counts = [member.rows_in_epoch for member in self.members.values()] or stored
         self.stored, self.stored_ends = np.array(stored), np.cumsum(stored)
-        self.counts, self.ends = np.array(count), np.cumsum(count)
+        self.counts, self.ends = np.array(counts), np.cumsum(counts)
         self.count = int(self.ends[-1])
         self.batches = [(file, number) for file in manifest.splits[split].files for number in range(len(file.batches))]
         """The file of each record batch, and the index of the batch in that file."""
@@ -312,14 +312,14 @@ class Rows:
         """
         if len(indices) and not 0 <= indices.min() <= indices.max() < self.count:
             raise IndexError(f"rows are numbered from 0 to {self.count - 1}")
-        taken = np.empty((len(indices), self.manifest.seq_len), dtype=self.manifest.dtype)
-        batches, places = np.divmod(self._stored_rows(indices), ROWS_PER_BATCH)
-        row_bytes = taken.itemsize * self.manifest.seq_len
+        rows = np.empty((len(indices), self.manifest.seq_len), dtype=self.manifest.dtype)
+        batches, positions = np.divmod(self._stored_rows(indices), ROWS_PER_BATCH)
+        row_bytes = rows.itemsize * self.manifest.seq_len
         # Row by row: for the scattered rows of a step this is faster than sorting by batch.
-        for row, batch, place in zip(taken, batches.tolist(), places.tolist(), strict=True):
+        for row, batch, position in zip(rows, batches.tolist(), positions.tolist(), strict=True):
             file, begin = self.checked.get(batch) or self._check(batch)
-            self._read(file, row, begin + place * row_bytes)
-        return taken.astype(np.int64)
+            self._read(file, row, begin + position * row_bytes)
+        return rows.astype(np.int64)
 
     def member_of(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """For each row of `indices`, the index of the source in the mixture that it comes from."""
@@ -338,17 +338,17 @@ class Rows:
 
     def _check(self, number: int) -> tuple[BlockFile, int]:
         """Verify the checksum of a record batch; returns its file and byte offset."""
-        file, place = self.batches[number]
+        file, number_in_file = self.batches[number]
         path = self.folder / file.name
         if file.name not in self.offsets:
             self.offsets[file.name] = self._batch_offsets(file)
-        begin = self.offsets[file.name][place]
+        begin = self.offsets[file.name][number_in_file]
         count = min(ROWS_PER_BATCH, self.stored_count - number * ROWS_PER_BATCH)
         batch = np.empty((count, self.manifest.seq_len), dtype=self.manifest.dtype)
         self._read(file, batch, begin)
-        if _digest_of_ids(batch) != file.batches[place]:
-            raise _damaged(path, f"checksum of record batch {place}")
-        check_ids_in_vocabulary(batch, self.manifest.vocab_size, f"{path}, record batch {place}")
+        if _digest_of_ids(batch) != file.batches[number_in_file]:
+            raise _damaged(path, f"checksum of record batch {number_in_file}")
+        check_ids_in_vocabulary(batch, self.manifest.vocab_size, f"{path}, record batch {number_in_file}")
         self.checked[number] = file, begin
         return file, begin
 

@@ -64,7 +64,7 @@ def read_docstrings() -> tuple[Docstring, ...]:
     # Workers are spawned, since forking a process that has threads of torch or tokenizers is not safe.
     # Garbage collection is off to save time: syntax trees have no cycles.
     spawn = multiprocessing.get_context("spawn")
-    found: dict[str, Docstring] = {}
+    docstrings: dict[str, Docstring] = {}
     with (
         ProcessPoolExecutor(mp_context=spawn, initializer=gc.disable) as pool,
         Progress("reading docstrings", len(files), "files") as progress,
@@ -73,9 +73,9 @@ def read_docstrings() -> tuple[Docstring, ...]:
         texts_of_files = pool.map(_docstrings_of_file, paths, chunksize=FILES_PER_TASK)
         for done, ((library, group, _), texts) in enumerate(zip(files, texts_of_files, strict=True), start=1):
             for text in texts:
-                found.setdefault(text, Docstring(text, library, group))
+                docstrings.setdefault(text, Docstring(text, library, group))
             progress.update(done)
-    return tuple(found.values())
+    return tuple(docstrings.values())
 
 
 def training_docstrings() -> Iterator[Docstring]:
@@ -83,17 +83,16 @@ def training_docstrings() -> Iterator[Docstring]:
     return (docstring for docstring in read_docstrings() if part(docstring.group) != "test")
 
 
-def labelled(wanted: Part) -> list[tuple[str, str]]:
+def labelled(name: Part) -> list[tuple[str, str]]:
     """Docstrings of a part, each with its library as the label."""
-    return [(d.text, d.library) for d in read_docstrings() if part(d.group) == wanted]
+    return [(docstring.text, docstring.library) for docstring in read_docstrings() if part(docstring.group) == name]
 
 
 def versions() -> dict[str, str]:
     """The versions that the docstrings depend on."""
-    found = {STANDARD_LIBRARY: platform.python_version()}
-    for library in LIBRARIES:
-        found[library] = importlib.metadata.version(DISTRIBUTIONS.get(library, library))
-    return found
+    distributions = {library: DISTRIBUTIONS.get(library, library) for library in LIBRARIES}
+    installed = {library: importlib.metadata.version(name) for library, name in distributions.items()}
+    return {STANDARD_LIBRARY: platform.python_version()} | installed
 
 
 def part(group: str) -> Part:
@@ -134,7 +133,5 @@ def _docstrings(node: ast.AST) -> Iterator[str]:
         if text:
             yield text
     for block in ("body", "handlers", "orelse", "finalbody"):
-        statements = getattr(node, block, [])
-        # The body of a lambda or of a conditional expression is not a list.
-        for statement in statements if isinstance(statements, list) else []:
+        for statement in getattr(node, block, []):
             yield from _docstrings(statement)

@@ -57,6 +57,7 @@ WIKI_DOCUMENT = re.compile(r'<doc id="[^"]*" (?:revid="[^"]*" )?url="[^"]*" titl
 """The line before each document in the output of WikiExtractor."""
 MAX_LINES_OF_FIELD = 200
 """A quotation mark that is not closed within this many lines does not enclose a field."""
+SAMPLED_CHARACTERS = 5000
 BLANK_LINE = re.compile(r"\n[^\S\n]*\n")
 
 
@@ -89,13 +90,10 @@ class Corpus:
         """Weight of each source of a mixture; they sum to 1. Empty if the corpus is not a mixture."""
         self.sources = list(self.weights or sources)
         self.text_column = text_column
-        members = [(source, part) for source in self.sources for part in find_files(source)]
-        self.parts = [part for _, part in members]
-        """Paths of files, and names of hub data sets and of the built-in corpus."""
-        self.members = [source if self.weights else "" for source, _ in members]
-        """The source in the mixture of each of `parts`; empty strings if the corpus is not a mixture."""
-        files = [part for part in self.parts if isinstance(part, Path)]
-        if text_column is not None and files and not any(map(has_columns, self.parts)):
+        self.parts = [(part, source if self.weights else "") for source in self.sources for part in find_files(source)]
+        """Files, hub data sets and the built-in corpus, each with its source in the mixture, if it is one."""
+        files = [part for part, _ in self.parts if isinstance(part, Path)]
+        if text_column is not None and files and not any(_has_columns(part) for part, _ in self.parts):
             raise ElektronError(f"--text {text_column!r}: {', '.join(sources)} is plain text, which has no columns")
         self.total_bytes = sum(file.stat().st_size for file in files) if len(files) == len(self.parts) else None
         """Size of all files on disk; None if a source is not a file."""
@@ -111,23 +109,23 @@ class Corpus:
     @property
     def fingerprint(self) -> str:
         """Hash of the names and sizes of files, the names of data sets, and the versions behind the built-in corpus."""
-        known: list[Any] = []
-        for part in self.parts:
+        parts: list[Any] = []
+        for part, _ in self.parts:
             if isinstance(part, Path):
-                known.append([part.name, part.stat().st_size])
+                parts.append([part.name, part.stat().st_size])
             elif part == BUILTIN:
                 from elektron.corpus.documentation import versions
 
-                known.append([part, versions()])
+                parts.append([part, versions()])
             else:
-                known.append(part)
-        return text_sha256(json.dumps([known, self.text_column]))
+                parts.append(part)
+        return text_sha256(json.dumps([parts, self.text_column]))
 
     @cached_property
     def commits(self) -> dict[str, str]:
         """The commit of each hub data set, if the hub answers; this commit is the one that is read."""
-        hub = [part for part in self.parts if isinstance(part, str) and part.startswith(HUB)]
-        return {part: commit for part in hub if (commit := dataset_commit(part)) is not None}
+        hub_datasets = [part for part, _ in self.parts if isinstance(part, str) and part.startswith(HUB)]
+        return {name: commit for name in hub_datasets if (commit := dataset_commit(name)) is not None}
 
     @property
     def bytes_read(self) -> int:
@@ -144,12 +142,12 @@ class Corpus:
         self._finished_bytes = 0
         self.undecodable.clear()
         self.layouts.clear()
-        empty = True
-        for member, part in zip(self.members, self.parts, strict=True):
+        is_empty = True
+        for part, member in self.parts:
             for document in self._documents(part, member):
-                empty = False
+                is_empty = False
                 yield document
-        if empty:
+        if is_empty:
             raise ElektronError(f"{', '.join(self.sources)}: no document, the corpus is empty")
         if self.layouts and not self._reported:
             counts = [f"{layout} in {n} file{'s' * (n > 1)}" for layout, n in self.layouts.items()]
@@ -163,15 +161,15 @@ class Corpus:
             for docstring in training_docstrings():
                 yield Document(docstring.text, docstring.group, docstring.group, member)
             return
-        texts = self._texts_of_file(part) if isinstance(part, Path) else self._texts_of_hub(part)
+        if isinstance(part, Path):
+            texts = self._texts_of_file(part)
+        else:
+            _, rows = dataset_rows(part, self.commits.get(part))
+            texts = self._texts_of_rows(part, ((part, row) for row in rows))
         for text in texts:
-            whole = replace_surrogates(text, str(part), self.undecodable).strip()
-            for piece in split_text(whole, LONGEST_DOCUMENT):
+            document = replace_surrogates(text, str(part), self.undecodable).strip()
+            for piece in split_text(document, LONGEST_DOCUMENT):
                 yield Document(piece, source=str(part), member=member)
-
-    def _texts_of_hub(self, name: str) -> Iterator[str]:
-        _, rows = dataset_rows(name, self.commits.get(name))
-        return self._texts_of_rows(name, ((name, row) for row in rows))
 
     def _texts_of_file(self, path: Path) -> Iterator[str]:
         suffix = file_suffix(path)
@@ -194,13 +192,11 @@ class Corpus:
         chunks = chain([first], chunks)
         if WIKIEXTRACTOR.fullmatch(path.stem) and first.lstrip().startswith("{"):
             return self._texts_of_rows(path, read_json_rows(str(path), chunks))
-        is_wiki = WIKI_DOCUMENT.match(first.lstrip()) is not None
-        has_blank_lines = BLANK_LINE.search(first.strip()) is not None
         lines = split_lines(chunks, LONGEST_DOCUMENT)
-        if is_wiki:
+        if WIKI_DOCUMENT.match(first.lstrip()):
             self.layouts["documents of WikiExtractor"] += 1
             return _joined(lines, lambda line: line == "</doc>" or bool(WIKI_DOCUMENT.match(line)))
-        if has_blank_lines:
+        if BLANK_LINE.search(first.strip()):
             self.layouts["blank lines between documents"] += 1
             return _joined(lines, lambda line: not line or line.isspace())
         self.layouts["one document a line"] += 1
@@ -226,27 +222,26 @@ class Corpus:
 
     def _table(self, path: Path, chunks: Iterator[str]) -> Iterator[str]:
         """The texts of a table with a header; the delimiter is the one that occurs most often in the header."""
-        first = next(chunks, "")
-        more = next(chunks, "")
-        lines = split_lines(limit_line_length(str(path), chain([first, more], chunks)))
+        first, second = next(chunks, ""), next(chunks, "")
+        lines = split_lines(limit_line_length(str(path), chain([first, second], chunks)))
         header = next(lines, "")
         if excel := EXCEL_SEPARATOR.fullmatch(header):
             header = next(lines, "")
         likeliest = "\t,;|" if file_suffix(path) == ".tsv" else ",;\t|"
         delimiter = excel[1] if excel else max(likeliest, key=header.count)
+        skipped = 1 if excel else 0
         lines = chain([header], lines)
         rows: Iterator[tuple[int, list[str]]]
-        if delimiter == "\t" and not _quotes_enclose(first, delimiter, bool(more)):
+        if delimiter == "\t" and not _quotes_enclose(first, is_cut=bool(second)):
             if not self._reported:
                 log.info("%s: quotation marks do not enclose fields and are read as text", path)
-            numbered = ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
-            rows = ((number, line.split(delimiter)) for number, line in numbered)
+            rows = ((number, line.split("\t")) for number, line in enumerate(lines, 1 + skipped) if line.strip())
         else:
-            rows = read_csv_rows(str(path), lines, delimiter)
-        _, names = next(rows, (0, []))
-        if not names:
+            rows = read_csv_rows(str(path), lines, delimiter, skipped=skipped)
+        _, header_fields = next(rows, (0, []))
+        if not header_fields:
             return
-        names = [name.strip() for name in names]
+        names = [name.strip() for name in header_fields]
         column = names.index(self._column(path, dict.fromkeys(names, True)))
         for number, row in rows:
             if len(row) > column and not any(row[len(names) :]):
@@ -282,17 +277,17 @@ class Corpus:
 
     def _column(self, where: Path | str, is_text: dict[str, bool]) -> str:
         """The column to read: that of --text, otherwise `text`, otherwise the only one with text."""
-        texts = [name for name, text in is_text.items() if text]
-        wanted = self.text_column or ("text" if "text" in is_text else None)
-        if wanted is None and len(texts) == 1:
-            wanted = texts[0]
-        there = comma_list(is_text)
-        if wanted is None:
-            raise ElektronError(f"{where}: which column holds the text? Name it with --text; there are: {there}")
-        if wanted not in is_text:
-            near = did_you_mean(wanted, is_text)
-            raise ElektronError(f"{where}: no column {wanted!r}{near or f'; there are: {there}'}")
-        return wanted
+        candidates = [name for name, text in is_text.items() if text]
+        if self.text_column or "text" in is_text:
+            candidates = [self.text_column or "text"]
+        if len(candidates) != 1:
+            columns = comma_list(is_text)
+            raise ElektronError(f"{where}: which column holds the text? Name it with --text; there are: {columns}")
+        (column,) = candidates
+        if column not in is_text:
+            hint = did_you_mean(column, is_text) or f"; there are: {comma_list(is_text)}"
+            raise ElektronError(f"{where}: no column {column!r}{hint}")
+        return column
 
     def _decode(self, path: Path) -> Iterator[str]:
         """The text of a file in chunks, with `\\n` as line ends."""
@@ -311,7 +306,7 @@ class Corpus:
                 self._finished_bytes += path.stat().st_size
 
 
-def has_columns(part: Path | str) -> bool:
+def _has_columns(part: Path | str) -> bool:
     """Whether the text of this file or data set is in a named column."""
     if isinstance(part, str):
         return part != BUILTIN
@@ -319,17 +314,17 @@ def has_columns(part: Path | str) -> bool:
     return file_suffix(part) in tables or WIKIEXTRACTOR.fullmatch(part.stem) is not None
 
 
-def _quotes_enclose(beginning: str, delimiter: str, is_cut: bool) -> bool:
-    """Whether quotation marks enclose fields at the beginning of a table, which may end inside a field if `is_cut`."""
+def _quotes_enclose(beginning: str, is_cut: bool) -> bool:
+    """Whether quotation marks enclose fields at the beginning of a tsv file, which may end in a field if `is_cut`."""
     lines = [line + "\n" for line in beginning.split("\n")]
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
-    row = 0
+    reader = csv.reader(lines, delimiter="\t", strict=True)
+    rows_end = 0
     try:
         for _ in reader:
-            row = reader.line_num
+            rows_end = reader.line_num
     except csv.Error:
-        at_the_end = reader.line_num == len(lines)
-        return is_cut and at_the_end and len(lines) - row < MAX_LINES_OF_FIELD
+        is_at_end = reader.line_num == len(lines)
+        return is_cut and is_at_end and len(lines) - rows_end < MAX_LINES_OF_FIELD
     return True
 
 
@@ -359,9 +354,8 @@ def _is_text(column_type: Any) -> bool:
 class Sample:
     """A random sample of the beginnings of texts (reservoir sampling, Vitter 1985)."""
 
-    def __init__(self, size: int = 2000, characters: int = 5000) -> None:
+    def __init__(self, size: int = 2000) -> None:
         self.size = size
-        self.characters = characters
         self.texts: list[str] = []
         self._seen = 0
         self._random = random.Random(0)
@@ -370,6 +364,6 @@ class Sample:
         """Add a text; if the sample is full, it may replace another one at random."""
         self._seen += 1
         if len(self.texts) < self.size:
-            self.texts.append(text[: self.characters])
+            self.texts.append(text[:SAMPLED_CHARACTERS])
         elif (index := self._random.randrange(self._seen)) < self.size:
-            self.texts[index] = text[: self.characters]
+            self.texts[index] = text[:SAMPLED_CHARACTERS]

@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tokenizers
+from joblib import cpu_count  # within the limits of a container
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
@@ -97,18 +98,14 @@ class Encoder:
     def __init__(self, encoding: Encoding) -> None:
         self.encoding = encoding
         self.manifest = manifest = encoding.manifest
-        self.tokenizer = Tokenizer.from_str(encoding.tokenizer)
-        self.tokenizer.no_truncation()
-        self.tokenizer.no_padding()
-        # "[CLS]" in a document is ordinary text.
-        self.tokenizer.encode_special_tokens = True
+        self.counter = UnknownCounter(Tokenizer.from_str(encoding.tokenizer), manifest.special_ids["unk"])
+        self.tokenizer = self.counter.tokenizer
         self.redactor = Redactor(encoding.redact)
         self.is_special = np.zeros(manifest.vocab_size, dtype=bool)
         self.is_special[manifest.all_special_ids] = True
-        for token in PLACEHOLDERS.values():  # listed as special, so that they are never masked, but allowed in text
-            if (number := self.tokenizer.token_to_id(token)) is not None:
-                self.is_special[number] = False
-        self.counter = UnknownCounter(self.tokenizer, manifest.special_ids["unk"])
+        placeholders = map(self.tokenizer.token_to_id, PLACEHOLDERS.values())
+        # They are listed as special, so that they are never masked, but are allowed in text.
+        self.is_special[[number for number in placeholders if number is not None]] = False
 
     def pack(self, texts: Sequence[str], chunk: int) -> Packed:
         """Pack the texts of a chunk; `chunk` is its number, which seeds random choices."""
@@ -138,9 +135,9 @@ class Encoder:
         check_ids_in_vocabulary(flat, self.manifest.vocab_size, "from the tokenizer")
         unknown_id = self.manifest.special_ids["unk"]
         lossy = [text for text, numbers in zip(texts, ids, strict=True) if unknown_id in numbers]
-        found = self.counter.count(lossy)
-        found.characters = visible_characters(texts)
-        unknown.add(found)
+        lost = self.counter.count(lossy)
+        lost.characters = visible_characters(texts)
+        unknown.add(lost)
         # Some tokenizers can still produce a special token from text; in a row it would separate documents.
         flat[self.is_special[flat]] = unknown_id
         return np.split(flat, ends[:-1])
@@ -173,17 +170,18 @@ def pack_in_worker(texts: Sequence[str], chunk: int) -> Packed:
     return _encoder.pack(texts, chunk)
 
 
-def pack_on_ray(encoding: Encoding, wanted: str, texts: Sequence[str], chunk: int) -> Packed:
+def pack_on_ray(encoding: Encoding, expected_versions: str, texts: Sequence[str], chunk: int) -> Packed:
     """`Encoder.pack` in a Ray worker, which may be reused by later calls of `prepare`.
 
     Raises:
-        ElektronError: the `versions` of the worker are not the `wanted` ones.
+        ElektronError: the `versions` of the worker are not the expected ones.
     """
     global _encoder  # noqa: PLW0603
     if _encoder is None or _encoder.encoding != encoding:
-        there = versions(encoding)
-        if there != wanted:
-            raise ElektronError(f"a machine of the Ray cluster has {there}, this one {wanted}: install the same")
+        if (installed := versions(encoding)) != expected_versions:
+            raise ElektronError(
+                f"a machine of the Ray cluster has {installed}, this one {expected_versions}: install the same"
+            )
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
         _encoder = Encoder(encoding)
     return _encoder.pack(texts, chunk)
@@ -191,15 +189,15 @@ def pack_on_ray(encoding: Encoding, wanted: str, texts: Sequence[str], chunk: in
 
 def versions(encoding: Encoding) -> str:
     """The versions of the libraries on which the rows of a text depend."""
-    known = f"elektron {elektron.__version__}, tokenizers {tokenizers.__version__}"
-    return f"{known}, {library_versions()}" if encoding.redact else known
+    always = f"elektron {elektron.__version__}, tokenizers {tokenizers.__version__}"
+    return f"{always}, {library_versions()}" if encoding.redact else always
 
 
 def engine(config: PrepareConfig, encoding: Encoding) -> AbstractContextManager[Engine]:
     """The engine of a configuration."""
     if config.engine == "ray":
         return on_ray(config.workers, encoding)
-    workers = config.workers or cores()
+    workers = config.workers or cpu_count()
     return in_this_process(encoding) if workers == 1 else on_this_machine(workers, encoding)
 
 
@@ -241,7 +239,7 @@ def on_ray(workers: int | None, encoding: Encoding) -> Iterator[Engine]:
         import ray
     from ray.exceptions import RayError, RayTaskError
 
-    with ray_cluster(workers or cores()):
+    with ray_cluster(workers or cpu_count()):
         # An autoscaling cluster may start with no CPU.
         workers = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
         task = ray.remote(num_cpus=1, max_retries=RETRIES_ON_RAY)(pack_on_ray)
@@ -285,7 +283,7 @@ def ray_cluster(workers: int) -> Iterator[None]:
         yield
         return
     address = os.environ.get("RAY_ADDRESS") or "local"
-    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     with tempfile.TemporaryDirectory(
         prefix="ray-", dir=os.environ.get("RAY_TMPDIR", SOCKET_FOLDER), ignore_cleanup_errors=True
     ) as folder:
@@ -295,11 +293,11 @@ def ray_cluster(workers: int) -> Iterator[None]:
                     # Otherwise Ray writes a token to the home folder, and clusters that are
                     # started later require it too.
                     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-                    quiet |= {"include_dashboard": False, "_temp_dir": folder}
-                    ray.init("local", num_cpus=workers, **quiet)
+                    options |= {"include_dashboard": False, "_temp_dir": folder}
+                    ray.init("local", num_cpus=workers, **options)
                 else:
                     _check_address(address)
-                    ray.init(address, **quiet)
+                    ray.init(address, **options)
             except (OSError, ImportError, RuntimeError, ValueError, RayError) as error:
                 failed = "cannot be started here" if address == "local" else f"no cluster at {address}"
                 raise ElektronError(f"--engine ray: {failed} ({first_line(error)})") from error
@@ -319,20 +317,13 @@ def _in_order(submit: Callable[[Chunk], Future[Packed]], workers: int) -> Engine
     """An engine that submits a few chunks per worker ahead, and returns the results in the order of the chunks."""
 
     def results_of(chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, Packed]]:
-        waiting: deque[tuple[Chunk, Future[Packed]]] = deque()
+        submitted: deque[tuple[Chunk, Future[Packed]]] = deque()
         for chunk in chunks:
-            waiting.append((chunk, submit(chunk)))
-            if len(waiting) > workers * CHUNKS_AHEAD_OF_WORKER:
-                first, future = waiting.popleft()
+            submitted.append((chunk, submit(chunk)))
+            if len(submitted) > workers * CHUNKS_AHEAD_OF_WORKER:
+                first, future = submitted.popleft()
                 yield first, future.result()
-        for chunk, future in waiting:
+        for chunk, future in submitted:
             yield chunk, future.result()
 
     return results_of
-
-
-def cores() -> int:
-    """Number of cores that this process may use, within the limits of its container."""
-    from joblib import cpu_count
-
-    return int(cpu_count())

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal
 
+import numpy as np
 import py3langid
 import regex
 from transformers import PreTrainedTokenizerBase
@@ -71,12 +72,8 @@ class Lengths:
 
     def quantile(self, fraction: float) -> int:
         """The quantile of the rounded lengths; `fraction` 0.5 gives the median."""
-        below = 0
-        for length, count in sorted(self.counts.items()):
-            below += count
-            if below >= fraction * self.counts.total():
-                return length
-        return 0
+        lengths, weights = list(self.counts), list(self.counts.values())
+        return int(np.quantile(lengths, fraction, weights=weights, method="inverted_cdf"))
 
     def __str__(self) -> str:
         low, median, high = (self.quantile(fraction) for fraction in (0.1, 0.5, 0.9))
@@ -121,12 +118,12 @@ class RedactionCounts:
         self.samples = {kind: Sample(samples) for kind in kinds}
 
     def add(self, text: str) -> None:
-        """Count the findings in one document."""
-        found = self.redactor.find(text)
-        for index, one in enumerate(found):
-            self.counts[one.kind] += 1
-            self.samples[one.kind].add(in_context(text, found, index))
-        self.documents.update({one.kind for one in found})
+        """Count the personal data in one document."""
+        detections = self.redactor.find(text)
+        for index, detection in enumerate(detections):
+            self.counts[detection.kind] += 1
+            self.samples[detection.kind].add(in_context(text, detections, index))
+        self.documents.update({detection.kind for detection in detections})
 
     def findings(self) -> Iterator[Finding]:
         """One finding for each kind, and one that says what is not looked for."""
@@ -161,7 +158,7 @@ def inspect_corpus(config: InspectConfig) -> list[Finding]:
                 counts.add(document)
                 redaction.add(document.text)
             progress.update(counts.documents if total is None else corpus.bytes_read)
-    findings = [*_findings(counts, corpus)]
+    findings = list(_findings(counts, corpus))
     if config.redact:
         findings += redaction.findings()
     if tokenizer is not None:
@@ -275,13 +272,13 @@ def _rated(subject: str, value: str, look: bool, advice: str, wrong: bool = Fals
 
 def _scripts(characters: Counter[str]) -> Counter[str]:
     """Number of letters by script."""
-    found: Counter[str] = Counter()
+    scripts: Counter[str] = Counter()
     patterns = {name: regex.compile(rf"\p{{Script={name}}}") for name in SCRIPTS}
     for character, count in characters.items():
         if character.isalpha():
-            name = next((n for n, p in patterns.items() if p.match(character)), "other")
-            found[name] += count
-    return found
+            name = next((name for name, pattern in patterns.items() if pattern.match(character)), "other")
+            scripts[name] += count
+    return scripts
 
 
 def _main(counts: Counter[str]) -> float:
@@ -289,6 +286,6 @@ def _main(counts: Counter[str]) -> float:
     return max(counts.values(), default=0) / max(1, counts.total())
 
 
-def _percentages(counts: Counter[str], most: int = 4) -> str:
-    """`Latin 97.0%, Greek 2.1%`, without the less frequent ones."""
-    return ", ".join(f"{n} {c / counts.total():.1%}" for n, c in counts.most_common(most)) or "none"
+def _percentages(counts: Counter[str]) -> str:
+    """`Latin 97.0%, Greek 2.1%`: the four most frequent ones."""
+    return ", ".join(f"{name} {count / counts.total():.1%}" for name, count in counts.most_common(4)) or "none"

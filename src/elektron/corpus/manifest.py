@@ -116,7 +116,7 @@ class Manifest:
     def fingerprint(self) -> str:
         """SHA-256 of everything that training depends on; sources and file names are not part of it."""
         content = asdict(self)
-        for name in (*("corpus", "options", "tokenizer_files", "duplicates", "unknown"), *("redacted", "not_redacted")):
+        for name in ("corpus", "options", "tokenizer_files", "duplicates", "unknown", "redacted", "not_redacted"):
             del content[name]
         content["splits"] = {
             name: {
@@ -180,10 +180,9 @@ class Manifest:
             raise ValueError("its special tokens are not in its vocabulary")
         if min(self.redacted.values(), default=0) < 0:
             raise ValueError("an impossible number of placeholders")
-        if not isinstance(self.options.get("commits", {}), dict):
-            raise ValueError("options.commits must be an object")
-        if not isinstance(self.options.get("weights", {}), dict):
-            raise ValueError("options.weights must be an object")
+        for name in ("commits", "weights"):
+            if not isinstance(self.options.get(name, {}), dict):
+                raise ValueError(f"options.{name} must be an object")
         for split in self.splits.values():
             self._check_counts(split)
 
@@ -195,17 +194,17 @@ class Manifest:
     def _check_counts(self, split: SplitManifest) -> None:
         bytes_of_row = self.seq_len * self.dtype.itemsize
         counts = [split.documents, split.rows, split.pieces, self.duplicates]
-        whole = split.rows == sum(file.rows for file in split.files)
+        consistent = split.rows == sum(file.rows for file in split.files)
         for number, file in enumerate(split.files, start=1):
             batches, rest = divmod(file.rows, ROWS_PER_BATCH)
             last = number == len(split.files)
-            whole &= len(file.batches) == batches + (rest > 0) and (last or not rest)
-            whole &= file.rows > 0 and file.bytes >= file.rows * bytes_of_row
+            consistent &= len(file.batches) == batches + (rest > 0) and (last or not rest)
+            consistent &= file.rows > 0 and file.bytes >= file.rows * bytes_of_row
         members = split.members.values()
-        whole &= not members or split.rows == sum(member.rows for member in members)
-        whole &= split.members.keys() == self.weights.keys()
-        whole &= all(m.rows >= 0 and 0 <= m.epochs < MAX_EPOCHS for m in members)
-        if not whole or min(counts) < 0 or not 0 <= split.tokens <= split.rows * self.seq_len:
+        consistent &= not members or split.rows == sum(member.rows for member in members)
+        consistent &= split.members.keys() == self.weights.keys()
+        consistent &= all(m.rows >= 0 and 0 <= m.epochs < MAX_EPOCHS for m in members)
+        if not consistent or min(counts) < 0 or not 0 <= split.tokens <= split.rows * self.seq_len:
             raise ValueError("its numbers of rows are inconsistent")
 
 

@@ -68,6 +68,7 @@ def pack_dense(documents: Sequence[TokenIds], seq_len: int, cls_id: int, sep_id:
     room = seq_len - 2
     shortest = min(SHORTEST_TEXT, max(1, room // 4))
     full: list[Tokens] = []
+    first_documents: list[int] = []
     remainders = _Remainders(shortest)
     for number, document in enumerate(documents):
         ids = np.asarray(document, dtype=np.int32)
@@ -80,10 +81,11 @@ def pack_dense(documents: Sequence[TokenIds], seq_len: int, cls_id: int, sep_id:
             remainders.add(number, ids[cut:])
         elif left_over:
             remainders.add(number, ids[full_rows * room :])
-        whole = np.full((full_rows, seq_len), sep_id, dtype=np.int32)
-        whole[:, 0] = cls_id
-        whole[:, 1:-1] = ids[: full_rows * room].reshape(-1, room)
-        full.append(whole)
+        rows = np.full((full_rows, seq_len), sep_id, dtype=np.int32)
+        rows[:, 0] = cls_id
+        rows[:, 1:-1] = ids[: full_rows * room].reshape(-1, room)
+        full.append(rows)
+        first_documents += [number] * full_rows
 
     combined = list(_combine(remainders, seq_len))
     rows = np.full((len(combined), seq_len), pad_id, dtype=np.int32)
@@ -93,10 +95,8 @@ def pack_dense(documents: Sequence[TokenIds], seq_len: int, cls_id: int, sep_id:
             end = position + len(text) + 2
             row[position], row[position + 1 : end - 1], row[end - 1] = cls_id, text, sep_id
             position = end
-    first_documents = [number for number, whole in enumerate(full) for _ in whole]
-    first_documents += [min(number for number, _ in texts) for texts in combined]
-    packed = np.concatenate([*full, rows]) if documents else rows
-    return packed[np.argsort(first_documents, kind="stable")]
+        first_documents.append(min(number for number, _ in texts))
+    return np.concatenate([*full, rows])[np.argsort(first_documents, kind="stable")]
 
 
 class _Remainders:
@@ -125,11 +125,11 @@ class _Remainders:
     def take(self, length: int) -> tuple[int, Tokens]:
         """Remove a text of this length."""
         texts = self.by_length[length]
-        taken = texts.popleft()
+        text = texts.popleft()
         if not texts:
             del self.by_length[length]
             self.lengths.remove(length)
-        return taken
+        return text
 
     def spare(self) -> int:
         """Tokens that can be cut from the longest text."""
@@ -158,15 +158,15 @@ def _combine(remainders: _Remainders, seq_len: int) -> Iterator[list[tuple[int, 
             length = limit if remainders.longest(limit) == limit else remainders.longest(limit - least)
             head = limit if remainders.spare() >= limit else min(remainders.spare(), limit - least)
             if length:
-                taken = remainders.take(length)
+                number_and_text = remainders.take(length)
             elif head >= remainders.shortest:
-                taken = remainders.cut(head)
+                number_and_text = remainders.cut(head)
             elif length := remainders.longest(limit):
-                taken = remainders.take(length)
+                number_and_text = remainders.take(length)
             else:
                 break
-            row.append(taken)
-            left -= len(taken[1]) + 2
+            row.append(number_and_text)
+            left -= len(number_and_text[1]) + 2
         yield row
 
 
@@ -232,11 +232,11 @@ def _segments(
             else:
                 second += line
 
-        first, too_much = first[: seq_len - 2], first[seq_len - 2 :]
+        first, excess = first[: seq_len - 2], first[seq_len - 2 :]
         room = max(0, seq_len - 3 - len(first))
-        second, too_much = second[:room], too_much + second[room:]
-        if len(too_much) >= SHORTEST_TEXT or (too_much and lines):
-            lines.appendleft(too_much)
+        second, excess = second[:room], excess + second[room:]
+        if len(excess) >= SHORTEST_TEXT or (excess and lines):
+            lines.appendleft(excess)
         yield first, second
 
 

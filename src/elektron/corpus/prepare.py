@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterator
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -116,25 +116,25 @@ def _existing_blocks(out: Path, plan: Manifest) -> Manifest:
     if not (out / MANIFEST).is_file():
         raise ElektronError(f"{out} exists and holds no blocks: choose another --out")
     store = BlockStore.open(out)
-    there = store.manifest
+    existing = store.manifest
     settings: dict[str, tuple[Any, Any]] = {
-        "row length": (there.seq_len, plan.seq_len),
-        "packing": (there.packing, plan.packing),
+        "row length": (existing.seq_len, plan.seq_len),
+        "packing": (existing.packing, plan.packing),
     }
     for name in (plan.options.keys() | {"weights"}) - {"corpus", "commits"}:
-        settings[name] = (there.options.get(name), plan.options.get(name))
+        settings[name] = (existing.options.get(name), plan.options.get(name))
     # If the hub did not answer, then or now, the commit is assumed to be the same.
-    commits = there.options.get("commits", {})
+    commits = existing.options.get("commits", {})
     for source, commit in plan.options.get("commits", {}).items():
         settings[f"{source} at commit"] = (commits.get(source, commit), commit)
-    different = [f"{name} {a} there, {b} here" for name, (a, b) in settings.items() if a != b]
-    different += ["another tokenizer"] * (there.tokenizer != plan.tokenizer)
-    different += ["another corpus"] * (there.options.get("corpus") != plan.options["corpus"])
-    if different:
-        raise ElektronError(f"{out} holds other blocks ({', '.join(different)}): choose another --out")
+    differences = [f"{name} {a} there, {b} here" for name, (a, b) in settings.items() if a != b]
+    differences += ["another tokenizer"] * (existing.tokenizer != plan.tokenizer)
+    differences += ["another corpus"] * (existing.options.get("corpus") != plan.options["corpus"])
+    if differences:
+        raise ElektronError(f"{out} holds other blocks ({', '.join(differences)}): choose another --out")
     store.verify()
     log.info("%s: blocks of files with the same names and sizes exist already, undamaged", out)
-    return there
+    return existing
 
 
 def _chunks(corpus: Corpus, selection: Selection) -> Iterator[Chunk]:
@@ -142,29 +142,28 @@ def _chunks(corpus: Corpus, selection: Selection) -> Iterator[Chunk]:
 
     The chunks do not depend on the engine. Training documents of members with weight 0 are left out.
     """
-    waiting: dict[Split, list[str]] = {split: [] for split in SPLITS}
+    pending: dict[Split, list[str]] = {split: [] for split in SPLITS}
     characters = dict.fromkeys(SPLITS, 0)
-    number, member = 0, ""
+    numbers, member = count(), ""
     documents = iter(corpus)
 
     def chunk_of(split: Split) -> Chunk:
-        nonlocal number
-        chunk = Chunk(number, split, waiting[split], member)
-        waiting[split], characters[split], number = [], 0, number + 1
+        chunk = Chunk(next(numbers), split, pending[split], member)
+        pending[split], characters[split] = [], 0
         return chunk
 
     while batch := list(islice(documents, DOCUMENTS_AT_ONCE)):
         for split, document in selection.select(batch):
             if document.member != member:
-                yield from [chunk_of(each) for each in SPLITS if waiting[each]]
+                yield from [chunk_of(side) for side in SPLITS if pending[side]]
                 member = document.member
             if split == "train" and not corpus.weights.get(member, 1):
                 continue
-            waiting[split].append(document.text)
+            pending[split].append(document.text)
             characters[split] += len(document.text)
-            if len(waiting[split]) == DOCUMENTS_IN_CHUNK or characters[split] >= CHARACTERS_IN_CHUNK:
+            if len(pending[split]) == DOCUMENTS_IN_CHUNK or characters[split] >= CHARACTERS_IN_CHUNK:
                 yield chunk_of(split)
-    yield from [chunk_of(each) for each in SPLITS if waiting[each]]
+    yield from [chunk_of(side) for side in SPLITS if pending[side]]
 
 
 def _refuse_too_little(name: str, held_out: float, manifest: Manifest) -> None:

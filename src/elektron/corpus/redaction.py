@@ -26,17 +26,15 @@ NOT_FOUND = (
 LIBRARIES = {"iban": "stdnum", "resident_id": "stdnum", "phone": "phonenumbers"}
 """The module of the extra `privacy` that a kind needs, by kind."""
 FILLER = "\ue000"
-"""Character that overwrites findings during a search; no pattern matches it."""
+"""Character that overwrites detections during a search; no pattern matches it."""
 SHOWN = 60
-"""Maximum number of characters of a finding that is shown."""
-
-
+"""Maximum number of characters of a detection that are shown."""
 TYPOGRAPHIC = (("\u00a0", " "), ("\u202f", " "), ("\u2011", "-"))
 """No-break spaces and hyphens, as in text from HTML and PDF, and the plain characters that the patterns expect."""
 
 
-class Found(NamedTuple):
-    """One finding."""
+class Detection(NamedTuple):
+    """One piece of personal data in a text."""
 
     start: int
     end: int
@@ -53,23 +51,23 @@ class Redactor:
                 import_module(LIBRARIES[kind])
         self.searches = [(kind, *search) for kind in kinds for search in SEARCHES[kind]]
 
-    def find(self, text: str) -> list[Found]:
-        """The findings in the order of the text; they do not overlap."""
+    def find(self, text: str) -> list[Detection]:
+        """The personal data in the order of the text, without overlaps."""
         for typographic, plain in TYPOGRAPHIC:
             text = text.replace(typographic, plain)
-        found: list[Found] = []
+        detections: list[Detection] = []
         for kind, pattern, check in self.searches:
-            new = [Found(*span, kind) for span in _spans(text, pattern, check)]
+            new = [Detection(*span, kind) for span in _spans(text, pattern, check)]
             if new:
-                text = replaced(text, new, lambda one: FILLER * (one.end - one.start))
-                found += new
-        return sorted(found)
+                text = replaced(text, new, lambda detection: FILLER * (detection.end - detection.start))
+                detections += new
+        return sorted(detections)
 
     def redact(self, text: str) -> tuple[str, Counter[str]]:
         """The text with placeholders, and how many there are of each kind."""
-        found = self.find(text)
-        counts = Counter(one.kind for one in found)
-        return replaced(text, found, lambda one: PLACEHOLDERS[one.kind]), counts
+        detections = self.find(text)
+        counts = Counter(detection.kind for detection in detections)
+        return replaced(text, detections, lambda detection: PLACEHOLDERS[detection.kind]), counts
 
 
 def expand_kinds(kinds: Iterable[RedactKind] | None) -> list[str]:
@@ -78,12 +76,12 @@ def expand_kinds(kinds: Iterable[RedactKind] | None) -> list[str]:
     return [kind for kind in PLACEHOLDERS if kind in wanted or "all" in wanted]
 
 
-def replaced(text: str, found: Sequence[Found], by: Callable[[Found], str]) -> str:
-    """Replace each finding by `by(finding)`; `found` must be in order and must not overlap."""
+def replaced(text: str, detections: Sequence[Detection], by: Callable[[Detection], str]) -> str:
+    """Replace each detection by `by(detection)`; they must be in order and must not overlap."""
     pieces, end = [], 0
-    for one in found:
-        pieces += [text[end : one.start], by(one)]
-        end = one.end
+    for detection in detections:
+        pieces += [text[end : detection.start], by(detection)]
+        end = detection.end
     return "".join([*pieces, text[end:]])
 
 
@@ -93,27 +91,26 @@ def by_kind(counts: Mapping[str, int]) -> str:
 
 
 def hidden(text: str) -> str:
-    """A finding with most of its letters and digits masked, to be shown to a person."""
+    """A detection with most of its letters and digits masked, to be shown to a person."""
     kept = min(3, len(text) // 4)
     short = " ".join(text.split())[:SHOWN]
     return short[:kept] + re.sub(r"\w", "•", short[kept:])
 
 
-def in_context(text: str, found: Sequence[Found], index: int) -> str:
-    """A finding, partly hidden, with up to CONTEXT characters on each side but no part of another finding."""
-    one = found[index]
-    before = found[index - 1].end if index else 0
-    after = found[index + 1].start if index + 1 < len(found) else len(text)
-    left = text[max(before, one.start - CONTEXT) : one.start]
-    right = text[one.end : min(after, one.end + CONTEXT)]
-    return " ".join(f"{left}⟦{hidden(text[one.start : one.end])}⟧{right}".split())
+def in_context(text: str, detections: Sequence[Detection], index: int) -> str:
+    """A detection, partly hidden, with up to CONTEXT characters on each side but no part of another detection."""
+    start, end, _ = detections[index]
+    previous_end = detections[index - 1].end if index else 0
+    next_start = detections[index + 1].start if index + 1 < len(detections) else len(text)
+    left = text[max(previous_end, start - CONTEXT) : start]
+    right = text[end : min(next_start, end + CONTEXT)]
+    return " ".join(f"{left}⟦{hidden(text[start:end])}⟧{right}".split())
 
 
 def library_versions() -> str:
-    """The versions of the installed libraries on which the findings depend."""
+    """The versions of the installed libraries on which the detections depend."""
     distributions = {"stdnum": "python-stdnum", "phonenumbers": "phonenumbers"}
-    there = [name for module, name in distributions.items() if find_spec(module)]
-    return ", ".join(f"{name} {version(name)}" for name in there)
+    return ", ".join(f"{name} {version(name)}" for module, name in distributions.items() if find_spec(module))
 
 
 def _spans(text: str, pattern: re.Pattern[str], check: Check) -> Iterator[Span]:

@@ -32,20 +32,17 @@ class SeenTexts:
         distinct, first = np.unique(digests, return_index=True)
         new = np.ones(len(distinct), dtype=bool)
         for run in self.runs:
-            places = np.minimum(np.searchsorted(run, distinct), len(run) - 1)
-            new &= run[places] != distinct
-        self._insert(distinct[new])
+            positions = np.minimum(np.searchsorted(run, distinct), len(run) - 1)
+            new &= run[positions] != distinct
+        if new.any():
+            merged = distinct[new]
+            while self.runs and len(self.runs[-1]) <= 2 * len(merged):
+                merged = np.concatenate([self.runs.pop(), merged])
+                merged.sort(kind="stable")  # merges sorted runs
+            self.runs.append(merged)
         is_new = np.zeros(len(texts), dtype=bool)
         is_new[first[new]] = True
         return is_new
-
-    def _insert(self, run: NDArray[np.bytes_]) -> None:
-        if not len(run):
-            return
-        while self.runs and len(self.runs[-1]) <= 2 * len(run):
-            run = np.concatenate([self.runs.pop(), run])
-            run.sort(kind="stable")  # merges sorted runs
-        self.runs.append(run)
 
 
 class Selection:

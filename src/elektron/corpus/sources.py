@@ -11,11 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
-import yaml
-
 from elektron.errors import ElektronError, first_line, suggest_path
 from elektron.io.datasets import HUB, SAVED_DATASET, SAVED_DATASETS
-from elektron.io.files import parse_yaml, read_text
+from elektron.io.files import read_yaml_file
 from elektron.io.text import KNOWN_SUFFIXES, file_suffix
 
 log = logging.getLogger(__name__)
@@ -43,14 +41,14 @@ def read_weights(sources: Sequence[str]) -> dict[str, float]:
         sources = _sources_in_yaml(Path(sources[0]))
     weights: dict[str, float] = {}
     for source in sources:
-        place, equals, weight = source.rpartition("=")
+        member, equals, weight = source.rpartition("=")
         if not equals or Path(source).exists():
             continue
         try:
-            weights[place] = float(weight)
+            weights[member] = float(weight)
         except ValueError:
             continue  # an = in the name of a file, which is then missing
-        if not 0 <= weights[place] < math.inf:
+        if not 0 <= weights[member] < math.inf:
             raise ElektronError(f"{source}: a weight must be a positive number, or 0 to hold out only")
     if weights and len(weights) < len(sources):
         raise ElektronError(f"{name}: give each source of a mixture its own weight, as SOURCE=WEIGHT")
@@ -58,23 +56,18 @@ def read_weights(sources: Sequence[str]) -> dict[str, float]:
         raise ElektronError(f"{name}: no weights in it: write SOURCE: WEIGHT, such as en.txt: 0.8")
     if weights and not any(weights.values()):
         raise ElektronError(f"{name}: all weights are 0, so there is nothing to train on")
-    return {place: weight / sum(weights.values()) for place, weight in weights.items()}
+    return {member: weight / sum(weights.values()) for member, weight in weights.items()}
 
 
 def _sources_in_yaml(path: Path) -> list[str]:
     """`SOURCE=WEIGHT` for each item of a mapping, or of a list of such texts or of mappings."""
-    try:
-        content = parse_yaml(read_text(path))
-    except OSError as error:
-        raise ElektronError(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, ValueError) as error:
-        raise ElektronError(f"{path}: not YAML ({first_line(error)})") from error
-    found: list[str] = []
+    content = read_yaml_file(path)
+    sources: list[str] = []
     for item in content if isinstance(content, list) else [content]:
         if not isinstance(item, str | dict):
             raise ElektronError(f"{path}: expected a mapping or a list of SOURCE: WEIGHT")
-        found += [f"{k}={v}" for k, v in item.items()] if isinstance(item, dict) else [item]
-    return found
+        sources += [f"{k}={v}" for k, v in item.items()] if isinstance(item, dict) else [item]
+    return sources
 
 
 def find_files(source: str) -> Sequence[Path | str]:
@@ -88,7 +81,7 @@ def find_files(source: str) -> Sequence[Path | str]:
         if source == BUILTIN or source.startswith(HUB):
             return [source]
         if path.is_dir():
-            files = _unique_files(source, filter(_is_known, _walk(path)))
+            files = _unique_files(source, filter(_has_known_format, _walk(path)))
             if not files:
                 raise ElektronError(
                     f"{source}: a folder without text; files must end in "
@@ -116,14 +109,11 @@ def _matches(pattern: Path) -> Iterator[Path]:
     """Paths that match a glob. Unlike in `glob`, `**` follows symbolic links and visits each folder only once."""
     parts = pattern.parts
     first = parts.index("**") if "**" in parts else len(parts)
-    for found in glob.iglob(str(Path(*parts[:first]))):  # noqa: PTH207 (absolute patterns too)
-        folder = Path(found)
+    for path in map(Path, glob.iglob(str(Path(*parts[:first])))):  # noqa: PTH207 (absolute patterns too)
         if first < len(parts):
-            for path in _walk(folder):
-                if _fits(path.relative_to(folder).parts, parts[first:]):
-                    yield path
-        elif not folder.is_dir():
-            yield folder
+            yield from (file for file in _walk(path) if _fits(file.relative_to(path).parts, parts[first:]))
+        elif not path.is_dir():
+            yield path
 
 
 def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:
@@ -155,9 +145,8 @@ def _walk(folder: Path) -> Iterator[Path]:
                 yield Path(parent, name)
 
 
-def _is_known(path: Path) -> bool:
-    known = KNOWN_SUFFIXES | ARROW_SUFFIXES
-    return file_suffix(path) in known or WIKIEXTRACTOR.fullmatch(path.stem) is not None
+def _has_known_format(path: Path) -> bool:
+    return file_suffix(path) in KNOWN_SUFFIXES | ARROW_SUFFIXES or WIKIEXTRACTOR.fullmatch(path.stem) is not None
 
 
 def _unique_files(source: str, paths: Iterable[Path]) -> list[Path]:

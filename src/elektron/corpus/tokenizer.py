@@ -22,6 +22,7 @@ from elektron.errors import ElektronError
 from elektron.hub import has_capitals, load_tokenizer_files
 from elektron.io.checksums import text_sha256
 from elektron.io.datasets import refuse_missing_folder
+from elektron.io.files import MALFORMED, read_json
 from elektron.io.folders import atomic_folder, is_free
 from elektron.progress import Progress
 
@@ -92,9 +93,9 @@ def train_tokenizer(config: TokenizerConfig) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def train_tokenizer_on(texts: Sequence[str], vocab_size: int, lowercase: bool = False) -> PreTrainedTokenizerBase:
+def train_tokenizer_on(texts: Sequence[str], vocab_size: int) -> PreTrainedTokenizerBase:
     """Train a tokenizer of the suggested kind on these texts, with at most `vocab_size` entries."""
-    config = TokenizerConfig(corpus=[], out=Path(), vocab_size=vocab_size, lowercase=lowercase)
+    config = TokenizerConfig(corpus=[], out=Path(), vocab_size=vocab_size)
     kind, _ = suggest_kind(texts)
     return _wrapped(train_backend_tokenizer(kind, config, lambda _: iter(texts)))
 
@@ -174,19 +175,19 @@ def _wrapped(tokenizer: Tokenizer) -> PreTrainedTokenizerBase:
 def _refuse_another(out: Path, made_from: dict[str, Any]) -> None:
     """Raise ElektronError unless the folder contains the tokenizer that would be made."""
     try:
-        there = json.loads((out / MADE_FROM).read_text(encoding="utf-8"))
-        options, corpus = dict(there["options"]), there["corpus_fingerprint"]
-    except (OSError, ValueError, KeyError, TypeError):
+        existing = read_json(out / MADE_FROM)
+        options, corpus = dict(existing["options"]), existing["corpus_fingerprint"]
+    except (OSError, *MALFORMED):
         raise ElektronError(f"{out} exists and is no tokenizer of `elektron tokenizer`: choose another --out") from None
-    different = [
+    differences = [
         f"--{name.replace('_', '-')} {options.get(name)} there, {value} here"
         for name, value in made_from["options"].items()
         if options.get(name) != value
     ]
     if corpus != made_from["corpus_fingerprint"]:
-        different.append("another corpus")
-    if different:
-        raise ElektronError(f"{out} holds another tokenizer ({', '.join(different)}): choose another --out")
+        differences.append("another corpus")
+    if differences:
+        raise ElektronError(f"{out} holds another tokenizer ({', '.join(differences)}): choose another --out")
 
 
 def _warn_of_capitals(name: str, tokenizer: PreTrainedTokenizerBase) -> None:

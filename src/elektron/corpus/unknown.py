@@ -111,11 +111,10 @@ class Unknown:
         Raises:
             ElektronError: too much is lost.
         """
-        if not (message := self.message):
-            return
         if self.fraction > MAX_FRACTION and not allow:
-            raise ElektronError(f"{name}: {message}; {ALLOW_ADVICE}")
-        log.warning("%s: %s", name, message)
+            raise ElektronError(f"{name}: {self.message}; {ALLOW_ADVICE}")
+        if self.message:
+            log.warning("%s: %s", name, self.message)
 
 
 class UnknownCounter:
@@ -125,7 +124,7 @@ class UnknownCounter:
         self.tokenizer = Tokenizer.from_str(tokenizer.to_str())
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
-        self.tokenizer.encode_special_tokens = True
+        self.tokenizer.encode_special_tokens = True  # "[CLS]" in a text is ordinary text
         self.unknown_id = unknown_id
         model = self.tokenizer.model
         is_wordpiece = isinstance(model, WordPiece)
@@ -140,7 +139,7 @@ class UnknownCounter:
 
     def count(self, texts: Sequence[str]) -> Unknown:
         """Count the characters of these texts that become [UNK], and determine why."""
-        found = Unknown(visible_characters(texts))
+        unknown = Unknown(visible_characters(texts))
         words: Counter[str] = Counter()
         encodings = self.tokenizer.encode_batch(list(texts), add_special_tokens=False)
         for text, encoding in zip(texts, encodings, strict=True):
@@ -149,17 +148,17 @@ class UnknownCounter:
             for token_id, (begin, end) in zip(encoding.ids, encoding.offsets, strict=True):
                 if token_id == self.unknown_id:
                     words["".join(text[begin:end].split())] += 1
-        found.lost = sum(len(word) * count for word, count in words.items())
+        unknown.lost = sum(len(word) * count for word, count in words.items())
         for word, count in words.most_common(EXPLAINED_WORDS):
             cause = self._cause(word)
-            found.causes[cause] += len(word) * count
-            found.examples.setdefault(cause, word)
+            unknown.causes[cause] += len(word) * count
+            unknown.examples.setdefault(cause, word)
             if cause == CHARACTERS:
                 for position, character in enumerate(self._normalized(word)):
                     piece = self.continuation + character if position else character
                     if self.tokenizer.token_to_id(piece) is None:
-                        found.missing[character] += count
-        return found
+                        unknown.missing[character] += count
+        return unknown
 
     def _cause(self, word: str) -> str:
         if self.longest_word is not None and len(self._normalized(word)) > self.longest_word:

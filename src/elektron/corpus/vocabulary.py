@@ -96,9 +96,8 @@ def train_backend_tokenizer(kind: TokenizerKind, config: TokenizerConfig, texts:
     Raises:
         ElektronError: the vocabulary is too small for the kind.
     """
-    if kind == "bpe":
-        return _train_bpe(config, texts)
-    return (_train_wordpiece if kind == "wordpiece" else _train_unigram)(config, texts)
+    trainers = {"wordpiece": _train_wordpiece, "bpe": _train_bpe, "unigram": _train_unigram}
+    return trainers[kind](config, texts)
 
 
 def readable(piece: str, tokenizer: Tokenizer) -> str:

@@ -64,16 +64,14 @@ def read_labelled(config: FinetuneConfig) -> Labelled:
         ElektronError: a file cannot be read, or no row is left for training or evaluation.
     """
 
-    def read(files: Sequence[str], own: Literal["", "eval_columns", "test_columns"] = "") -> list[Record]:
-        return list(read_records(files, LAYOUTS[config.task], config, labelled=True, own=own))
+    def read(files: Sequence[str], split: Literal["", "eval", "test"] = "") -> list[Record]:
+        return list(read_records(files, LAYOUTS[config.task], config, labelled=True, split=split))
 
-    def split(
-        train: list[Record], name: str, own: Literal["eval_columns", "test_columns"]
-    ) -> tuple[list[Record], list[Record]]:
+    def split(train: list[Record], name: Literal["eval", "test"]) -> tuple[list[Record], list[Record]]:
         """The remaining training rows, and the rows of the files or those held out of the training rows."""
         if (fraction := held_out_fraction(getattr(config, name))) is None:
-            return train, with_label(read(getattr(config, name), own), classes)
-        if getattr(config, own):
+            return train, with_label(read(getattr(config, name), name), classes)
+        if getattr(config, f"{name}_columns"):
             raise ElektronError(f"--{name}-columns is for files, and --{name} is a fraction of --train")
         train, held_out = hold_out(train, fraction, config.seed, has_classes)
         purpose = "the test" if name == "test" else "evaluation"
@@ -87,8 +85,8 @@ def read_labelled(config: FinetuneConfig) -> Labelled:
     classes = true_classes(class_counts(all_train)) if config.task == CLASSIFICATION else None
     train = all_train = with_label(all_train, classes)
     # Test rows are held out first, so that they do not depend on --eval.
-    train, test = split(train, "test", "test_columns") if config.test else (train, [])
-    train, held_out = split(train, "eval", "eval_columns")
+    train, test = split(train, "test") if config.test else (train, [])
+    train, held_out = split(train, "eval")
     if config.max_train is not None and config.max_train < len(train):
         drawn = stratified(train, config.max_train, config.seed, has_classes)
         train = [record for index, record in enumerate(train) if index in drawn]

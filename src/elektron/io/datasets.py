@@ -39,9 +39,9 @@ def refuse_missing_folder(name: str) -> None:
     A typing error is thus reported without a request to the hub, which takes long without a network.
     """
     folder = Path(parse_repo(name).name)
-    beside_others = folder.parent != Path() and folder.parent.is_dir()
-    no_hub_name = folder.is_absolute() or len(folder.parts) > 2 or name.startswith((".", "~"))
-    if not folder.exists() and (beside_others or no_hub_name):
+    parent_exists = folder.parent != Path() and folder.parent.is_dir()
+    is_no_hub_name = folder.is_absolute() or len(folder.parts) > 2 or name.startswith((".", "~"))
+    if not folder.exists() and (parent_exists or is_no_hub_name):
         raise ElektronError(f"{name}: no such folder{suggest_path(folder)}")
 
 
@@ -117,18 +117,19 @@ def dataset_rows(source: str, commit: str | None = None) -> tuple[Any, Iterator[
         except (DatasetsError, OSError, ValueError) as error:
             raise unloadable(error) from error
 
+    is_saved = any((Path(name) / file).is_file() for file in ("state.json", SAVED_DATASETS))
     try:
-        if any((Path(name) / file).is_file() for file in ("state.json", SAVED_DATASETS)):
+        if is_saved:
             data_set = load_from_disk(name)
-            if isinstance(data_set, dict):
-                data_set = data_set[split]
-            elif split not in ("train", str(data_set.split)):
-                raise ElektronError(f"{source}: a data set without splits, so there is no {split!r}")
         else:
             data_set = load_dataset(name, config, split=split, revision=commit or revision, streaming=True)
-    except KeyError as error:
-        raise ElektronError(f"{source}: no split {split!r}, only {comma_list(data_set)}") from error
-    except (DatasetsError, OSError, ValueError, RuntimeError) as error:
-        # RuntimeError: the data set needs a loading script, which `datasets` does not run.
+    except (DatasetsError, OSError, ValueError, KeyError, RuntimeError) as error:
+        # KeyError: damaged metadata. RuntimeError: it needs a loading script, which `datasets` does not run.
         raise unloadable(error) from error
+    if isinstance(data_set, dict):
+        if split not in data_set:
+            raise ElektronError(f"{source}: no split {split!r}, only {comma_list(data_set)}")
+        data_set = data_set[split]
+    elif is_saved and split not in ("train", str(data_set.split)):
+        raise ElektronError(f"{source}: a data set without splits, so there is no {split!r}")
     return data_set.features, rows()

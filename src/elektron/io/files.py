@@ -1,4 +1,4 @@
-"""Read text files with a size limit, convert values from and to JSON, parse YAML, and write files atomically."""
+"""Read text files with a size limit, convert values from and to JSON, read YAML, and write files atomically."""
 
 from __future__ import annotations
 
@@ -85,26 +85,21 @@ def to_json(value: Any, indent: int | None = None) -> str:
     Dataclasses become objects (by their method `as_json` if they have one), and paths become strings. Infinities
     and NaN, which JSON does not have, become null.
     """
-    try:
-        return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False, default=_plain)
-    except ValueError:
-        return json.dumps(_finite(value), indent=indent, ensure_ascii=False, allow_nan=False)
+    return json.dumps(_jsonable(value), indent=indent, ensure_ascii=False, allow_nan=False)
 
 
-def _plain(value: Any) -> Any:
-    if hasattr(value, "as_json"):
-        return value.as_json()
-    return vars(value) if is_dataclass(value) else os.fspath(value)
-
-
-def _finite(value: Any) -> Any:
+def _jsonable(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    if is_dataclass(value) or isinstance(value, Path):
-        return _finite(_plain(value))
     if isinstance(value, dict):
-        return {name: _finite(inner) for name, inner in value.items()}
-    return list(map(_finite, value)) if isinstance(value, list | tuple) else value
+        return {name: _jsonable(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_jsonable(item) for item in value]
+    if hasattr(value, "as_json"):
+        return _jsonable(value.as_json())
+    if is_dataclass(value):
+        return _jsonable(vars(value))
+    return str(value) if isinstance(value, Path) else value
 
 
 def from_json(value: Any, hint: Any, where: str, lenient: bool = False) -> Any:
@@ -120,52 +115,47 @@ def from_json(value: Any, hint: Any, where: str, lenient: bool = False) -> Any:
     Raises:
         ValueError: the value is of another type, has an unknown field, or lacks one.
     """
-    kind, inner = get_origin(hint) or hint, get_args(hint)
+    origin, arguments = get_origin(hint) or hint, get_args(hint)
     if is_dataclass(hint) and isinstance(hint, type) and isinstance(value, dict):
         return hint(**_fields_from_json(value, hint, where, lenient))
-    if kind is list and isinstance(value, list):
-        return [from_json(item, inner[0], where, lenient) for item in value]
-    if kind is tuple and isinstance(value, list) and len(value) == len(inner):
-        pairs = zip(value, inner, strict=True)
-        return tuple(from_json(item, each, where, lenient) for item, each in pairs)
-    if kind is dict and isinstance(value, dict):
-        found = {}
+    if origin is list and isinstance(value, list):
+        return [from_json(item, arguments[0], where, lenient) for item in value]
+    if origin is tuple and isinstance(value, list) and len(value) == len(arguments):
+        return tuple(from_json(item, type_, where, lenient) for item, type_ in zip(value, arguments, strict=True))
+    if origin is dict and isinstance(value, dict):
+        items = {}
         for name, item in value.items():
             try:
-                found[name] = from_json(item, inner[1], name, lenient)
+                items[name] = from_json(item, arguments[1], name, lenient)
             except ValueError:
                 if not lenient:
                     raise
-        return found
-    if kind in (Union, UnionType):
-        plain = value is None or not isinstance(value, dict | list)
-        fitting = [each for each in inner if not plain or type(value) is each]
-        fitting += [float] if type(value) is int and float in inner else []
-        if not fitting:
-            raise ValueError(f"{where} is of another type")
-        return from_json(value, fitting[0], where, lenient)
-    if kind is Literal:
-        fits = value in inner
-    else:
-        fits = hint is Any or type(value) is hint or (hint is float and type(value) is int)
-    if not fits:
-        raise ValueError(f"{where} must be a list" if kind is list else f"{where} is of another type")
-    return value
+        return items
+    if origin in (Union, UnionType):
+        candidates = [type_ for type_ in arguments if isinstance(value, dict | list) or type(value) is type_]
+        if type(value) is int and float in arguments:
+            candidates.append(float)
+        if candidates:
+            return from_json(value, candidates[0], where, lenient)
+    accepts_int = hint is float and type(value) is int
+    if hint is Any or type(value) is hint or accepts_int or (origin is Literal and value in arguments):
+        return value
+    raise ValueError(f"{where} must be a list" if origin is list else f"{where} is of another type")
 
 
 def _fields_from_json(value: dict[str, Any], cls: type, where: str, lenient: bool) -> dict[str, Any]:
     hints = get_type_hints(cls)
     if not lenient and (unknown := value.keys() - hints.keys()):
         raise ValueError(f"{where} has an unknown {min(unknown)!r:.80}")
-    found = {}
+    values = {}
     for field in fields(cls):
         required = field.default is field.default_factory is MISSING
         if required and field.name not in value:
             raise ValueError(f"{where} has no {field.name!r}")
         item = value.get(field.name)
         if required or item is not None or (field.name in value and not lenient):
-            found[field.name] = from_json(item, hints[field.name], field.name, lenient)
-    return found
+            values[field.name] = from_json(item, hints[field.name], field.name, lenient)
+    return values
 
 
 @contextmanager
@@ -218,13 +208,22 @@ class _UniqueKeys(yaml.SafeLoader):
 _UniqueKeys.add_constructor("tag:yaml.org,2002:int", _UniqueKeys.construct_yaml_int)
 
 
-def parse_yaml(text: str) -> Any:
-    """The content of a YAML document. Raises yaml.YAMLError, also for a duplicate key, or ValueError."""
-    loader = _UniqueKeys(text)
+def read_yaml_file(path: Path) -> Any:
+    """The content of a YAML file. Raises ElektronError if it cannot be read, is not YAML, or has a duplicate key."""
     try:
-        return loader.get_single_data()
-    finally:
-        loader.dispose()
+        return _UniqueKeys(read_text(path)).get_single_data()
+    except FileNotFoundError:
+        raise ElektronError(f"{path}: no such file") from None
+    except OSError as error:
+        raise ElektronError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise ElektronError(f"{path}: not a text file in UTF-8") from error
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ElektronError(f"{path}{line}: not valid YAML ({error.problem})") from error
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
+        # The safe loader raises the last four for ill-formed tags and dates, and for nesting that is too deep.
+        raise ElektronError(f"{path}: not valid YAML ({type(error).__name__})") from error
 
 
 def refuse_foreign(path: Path, marker: bytes) -> None:

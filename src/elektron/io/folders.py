@@ -13,16 +13,12 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 from typing import IO
 
 from elektron.errors import ElektronError
 from elektron.io.files import PARTIAL, apply_umask, fsync, make_parents, resolve_link
-
-try:
-    from fcntl import LOCK_EX, LOCK_NB, flock
-except ImportError:  # not on Windows
-    flock = None  # type: ignore[assignment]
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +64,11 @@ def atomic_folder(out: Path, kept: str = "", owned: bool = False) -> Iterator[Pa
         try:
             if not owned:
                 refuse_taken(out)  # another process may have written it by now
-            _clear(partial, keep={LOCK_FILE, kept})
+            for path in partial.iterdir():
+                if path.is_dir() and not path.is_symlink() and path.name != kept:
+                    shutil.rmtree(path)
+                elif path.name not in (LOCK_FILE, kept):
+                    path.unlink()
             yield partial
             if kept:
                 shutil.rmtree(partial / kept, ignore_errors=True)
@@ -91,16 +91,6 @@ def atomic_folder(out: Path, kept: str = "", owned: bool = False) -> Iterator[Pa
                     partial = partial.rename(target.with_name(f"{target.name}.finished"))
             raise ElektronError(f"{message}: the finished result is in {partial}") from error
     fsync(target if inside else target.parent)
-
-
-def _clear(folder: Path, keep: set[str]) -> None:
-    for path in folder.iterdir():
-        if path.name in keep:
-            continue
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
 
 
 def _publish(partial: Path, target: Path, inside: bool) -> None:
@@ -138,22 +128,12 @@ def final_path(folder: Path) -> Path:
     return folder.with_name(name[1:]) if name != folder.name and name[:1] == "." else folder
 
 
-def partial_folders(parent: Path, pattern: str) -> list[Path]:
-    """Temporary folders that killed processes have left, of folders whose names match a glob pattern."""
-    return sorted(parent.glob(f".{pattern}{PARTIAL}*"))
-
-
-def make_folder(path: Path) -> None:
-    """Create a folder, or the target of a symbolic link, if it does not exist."""
-    resolve_link(path).mkdir(parents=True, exist_ok=True)
-
-
 @contextmanager
 def folder_lock(folder: Path, out: Path) -> Iterator[None]:
     """Hold an exclusive lock on a folder, which is created if necessary, while the block runs.
 
     The lock is `flock` on an empty file in the folder. It also works across the hosts of a shared file system, and
-    ends with the process. If the system has no such locks, a warning is logged instead.
+    ends with the process. If the file system has no such locks, a warning is logged instead.
 
     Args:
         folder: folder of the lock file.
@@ -177,8 +157,6 @@ def _lock(folder: Path, out: Path) -> IO[bytes]:
         folder.mkdir(parents=True, exist_ok=True)
         file = path.open("ab")
         try:
-            if flock is None:
-                raise OSError(0, "this system has no flock")
             flock(file, LOCK_EX | LOCK_NB)
         except BlockingIOError:
             file.close()

@@ -33,11 +33,10 @@ MAX_FIELD_CHARACTERS = 1 << 28
 """Limit of a csv field or a line; if it is longer, a quotation mark is never closed, or the format is another one."""
 
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
-TEXT_SUFFIXES = {".txt"}
 JSON_SUFFIXES = {".jsonl", ".json"}
 TABLE_SUFFIXES = {".csv", ".tsv"}
 PARQUET_SUFFIXES = {".parquet"}
-KNOWN_SUFFIXES = TEXT_SUFFIXES | JSON_SUFFIXES | TABLE_SUFFIXES | PARQUET_SUFFIXES
+KNOWN_SUFFIXES = {".txt"} | JSON_SUFFIXES | TABLE_SUFFIXES | PARQUET_SUFFIXES
 
 BOMS = {  # the longer ones first: UTF-32's begins like UTF-16's
     codecs.BOM_UTF32_LE: "utf-32",
@@ -48,6 +47,13 @@ BOMS = {  # the longer ones first: UTF-32's begins like UTF-16's
 }
 EXCEL_SEPARATOR = re.compile(r'"?sep=([,;|\t])"?', re.IGNORECASE)
 """First line of a csv file in which Excel names the delimiter."""
+CSV_FAULTS = {
+    "unexpected end": "a quotation mark is opened here and never closed",
+    "field limit": "a quotation mark is opened here and never closed",
+    "expected after": "a quotation mark inside a field is not doubled",
+    "new-line": "a carriage return outside quotation marks: remove it",
+}
+"""What the errors of the csv module mean, by a part of their message."""
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 BETWEEN_VALUES = re.compile(r"[ \t\r\n,]*")
 
@@ -106,10 +112,10 @@ def decode(
     encoding = codecs.lookup(encoding).name
     if encoding == "utf-8":
         encoding = "utf-8-sig"
-    errors = "surrogateescape" if encoding.startswith("utf-8") else "strict"
-    if errors != "strict":
+    is_utf8 = encoding.startswith("utf-8")
+    if is_utf8:
         _refuse_binary(name, first, advice)
-    decoder = codecs.getincrementaldecoder(encoding)(errors)
+    decoder = codecs.getincrementaldecoder(encoding)("surrogateescape" if is_utf8 else "strict")
     chunks = chain([first], chunks)
     del first  # otherwise it would stay in memory until the end of the file
     try:
@@ -242,8 +248,8 @@ def read_json_rows(name: str, chunks: Iterator[str]) -> Iterator[tuple[str, Any]
     first = next(chunks, "")
     chunks = chain([first], chunks)
     beginning = first.lstrip()
-    line = beginning.partition("\n")[0]
-    if beginning.startswith("[") or (line.startswith("{") and _is_incomplete(line)):
+    row = beginning.partition("\n")[0]
+    if beginning.startswith("[") or (row.startswith("{") and _is_incomplete(row)):
         values = _read_json_document(name, chunks, in_array=beginning.startswith("["))
         for number, value in enumerate(values, start=1):
             where = f"{name}, row {number}"
@@ -280,7 +286,8 @@ def _read_json_document(name: str, chunks: Iterator[str], in_array: bool) -> Ite
     """The values of a JSON array, or of concatenated JSON values."""
     decoder = json.JSONDecoder()
     text, needed = "", 0
-    begun = not in_array
+    if in_array:
+        chunks = chain([next(chunks).lstrip().removeprefix("[")], chunks)
     for chunk in chain(chunks, [""]):
         text += chunk
         if chunk and len(text) < needed:
@@ -288,9 +295,6 @@ def _read_json_document(name: str, chunks: Iterator[str], in_array: bool) -> Ite
         position = 0
         while True:
             position = BETWEEN_VALUES.match(text, position).end()  # type: ignore[union-attr]  # always matches
-            if not begun:
-                begun, position = True, position + 1
-                continue
             if position == len(text) or (in_array and text[position] == "]"):
                 break
             try:
@@ -335,19 +339,11 @@ def read_csv_rows(
         try:
             fields = next(reader, None)
         except csv.Error as error:
-            raise ElektronError(f"{name}, line {number}: {_csv_fault(error)}{advice}") from error
+            fault = next(
+                (fault for part, fault in CSV_FAULTS.items() if part in str(error)), f"not valid csv ({error})"
+            )
+            raise ElektronError(f"{name}, line {number}: {fault}{advice}") from error
         if fields is None:
             return
         if len(fields) > 1 or (fields and not fields[0].isspace()):
             yield number, fields
-
-
-def _csv_fault(error: csv.Error) -> str:
-    message = str(error)
-    if "unexpected end" in message or "field limit" in message:
-        return "a quotation mark is opened here and never closed"
-    if "expected after" in message:
-        return "a quotation mark inside a field is not doubled"
-    if "new-line" in message:
-        return "a carriage return outside quotation marks: remove it"
-    return f"not valid csv ({message})"

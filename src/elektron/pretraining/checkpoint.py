@@ -27,8 +27,8 @@ from torch import Tensor
 
 from elektron.errors import ElektronError
 from elektron.io.checksums import file_sha256, text_sha256
-from elektron.io.files import MALFORMED, from_json, parse_json_object, read_json, read_text, unreadable
-from elektron.io.folders import atomic_folder, partial_folders
+from elektron.io.files import MALFORMED, PARTIAL, from_json, parse_json_object, read_json, read_text, unreadable
+from elektron.io.folders import atomic_folder
 from elektron.models.dtensors import distribute_like
 from elektron.models.pair import Pair
 from elektron.pretraining.config import CheckpointConfig
@@ -290,7 +290,7 @@ def remove_leftovers(out: Path) -> None:
     """
     folder = out / FOLDER
     try:
-        for path in (*folder.glob(DROPPED + NAMES), *partial_folders(folder, NAMES)):
+        for path in (*folder.glob(DROPPED + NAMES), *folder.glob(f".{NAMES}{PARTIAL}*")):
             shutil.rmtree(path)
         finish_replacing(folder)
     except OSError as error:

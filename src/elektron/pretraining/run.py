@@ -17,8 +17,8 @@ from elektron.configuration import differences, format_value, load_yaml, read_ya
 from elektron.corpus.blocks import BlockStore
 from elektron.errors import ElektronError
 from elektron.io.checksums import text_sha256
-from elektron.io.files import PARTIAL, atomic_write, parse_json_object, read_text, to_json, unreadable
-from elektron.io.folders import LOCK_FILE, LOST_AND_FOUND, make_folder
+from elektron.io.files import PARTIAL, atomic_write, parse_json_object, read_text, resolve_link, to_json, unreadable
+from elektron.io.folders import LOCK_FILE, LOST_AND_FOUND
 from elektron.pretraining.checkpoint import IDENTITY, checkpoints, read_progress
 from elektron.pretraining.config import CONFIG, CORPUS, LENGTHS, METRICS, SUMMARY, PretrainConfig
 from elektron.pretraining.schedules import Curriculum, RunLength
@@ -59,7 +59,7 @@ class RunFolder:
         if changed is None or (changed and writes):
             try:
                 if changed is None:
-                    make_folder(folder.path)
+                    resolve_link(folder.path).mkdir(parents=True, exist_ok=True)
                     folder.write_json(IDENTITY, {"run": identity_of(config, store)})
                 else:
                     log.warning("%s resumes with other settings: %s", folder.path, changed)

@@ -30,21 +30,13 @@ PARALLEL = LAYOUTS["summarization"]
 
 
 def read(
-    *sources: Path | str,
-    layout: Layout = TEXTS,
-    labelled: bool = True,
-    stdin: bytes = b"",
-    **options: Any,
+    *sources: Path | str, layout: Layout = TEXTS, labelled: bool = True, stdin: bytes = b"", **options: Any
 ) -> list[Record]:
     return list(lazily(*sources, layout=layout, labelled=labelled, stdin=stdin, **options))
 
 
 def lazily(
-    *sources: Path | str,
-    layout: Layout = TEXTS,
-    labelled: bool = True,
-    stdin: bytes = b"",
-    **options: Any,
+    *sources: Path | str, layout: Layout = TEXTS, labelled: bool = True, stdin: bytes = b"", **options: Any
 ) -> Iterator[Record]:
     names = [each if isinstance(each, str) else str(each) for each in sources]
     return read_records(names, layout, FilesConfig(**options), labelled, io.BytesIO(stdin))

@@ -78,19 +78,7 @@ def test_flat_row_with_is_impossible_has_no_answers(tmp_path: Path, says: Any) -
 
 @pytest.mark.parametrize(
     ("stated", "real"),
-    [
-        (2, 2),
-        (12, 12),
-        (3, 2),
-        (11, 12),
-        (99, 12),
-        (-5, 2),
-        (None, 2),
-        ("12", 12),
-        (12.0, 12),
-        ("12.0", 12),
-        ("", 2),
-    ],
+    [(2, 2), (12, 12), (3, 2), (11, 12), (99, 12), (-5, 2), (None, 2), ("12", 12), (12.0, 12), ("12.0", 12), ("", 2)],
 )
 def test_answer_start_becomes_nearest_occurrence(tmp_path: Path, stated: Any, real: int) -> None:
     (record,) = read(write(tmp_path, squad(entry(("cat", stated)))), layout=SQUAD)

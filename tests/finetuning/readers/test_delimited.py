@@ -1,7 +1,6 @@
 """Delimited text files: delimiters, quoting, headers, and line numbers in errors."""
 
 import csv
-import gzip
 import io
 import json
 import logging
@@ -61,14 +60,8 @@ def test_quotes_enclose_fields_in_csv_and_are_text_in_tsv(tmp_path: Path) -> Non
     assert (first.where, second.where) == (f"{table}, line 2", f"{table}, line 4")
     tabs = write(tmp_path, "a.tsv", 'text\tlabel\n"unclosed\t1\n"b"\t0\n')
     assert [value["text"] for value in values(tabs)] == ['"unclosed', '"b"']
-    assert values(write(tmp_path, "b.tsv", 'text\tlabel\n"b"\t1\n'), quoting=True)[0] == {
-        "text": "b",
-        "label": "1",
-    }
-    assert values(write(tmp_path, "b.csv", 'text,label\n"b,1\n'), quoting=False)[0] == {
-        "text": '"b',
-        "label": "1",
-    }
+    assert values(write(tmp_path, "b.tsv", 'text\tlabel\n"b"\t1\n'), quoting=True)[0] == {"text": "b", "label": "1"}
+    assert values(write(tmp_path, "b.csv", 'text,label\n"b,1\n'), quoting=False)[0] == {"text": '"b', "label": "1"}
 
 
 @pytest.mark.parametrize(
@@ -203,10 +196,7 @@ def test_choices_in_one_or_several_columns(tmp_path: Path) -> None:
     assert values(path, layout=CHOICES, text="q", choices="a, b", label="label") == [
         {"text": "why?", "choices": ["so", ""], "label": "0"}
     ]
-    assert values(path, layout=CHOICES, text="1", choices="2,3", label="4")[1]["choices"] == [
-        "so",
-        "",
-    ]
+    assert values(path, layout=CHOICES, text="1", choices="2,3", label="4")[1]["choices"] == ["so", ""]
     usual = write(tmp_path, "b.csv", "question,ending0,ending1,label\nwhy?,so,no,0\n")
     assert values(usual, layout=CHOICES)[0]["choices"] == ["so", "no"]
     listed = write(tmp_path, "c.csv", 'question,choices,label\nwhy?,"[""so"", 2]",0\n')
@@ -240,11 +230,6 @@ def test_rows_are_yielded_before_file_is_read_to_end(tmp_path: Path) -> None:
     assert next(records).values["label"] == "1"
     with pytest.raises(ElektronError, match="line 3002"):
         list(records)
-
-
-def test_compressed(tmp_path: Path) -> None:
-    path = write(tmp_path, "a.tsv.gz", gzip.compress(b"text\tlabel\ngood\t1\n"))
-    assert values(path) == [GOOD]
 
 
 wild = st.text(st.characters(codec="utf-8", exclude_characters="\0\ufeff\r"), min_size=1).filter(

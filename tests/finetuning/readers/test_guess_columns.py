@@ -93,18 +93,18 @@ def test_eval_and_test_columns_options(tmp_path: Path) -> None:
         test_columns=["text=body"],
     )
 
-    def found(path: Path, own: Any = "") -> list[dict[str, Any]]:
-        records = read_records([str(path)], TEXTS, config, labelled=True, own=own)
+    def rows(path: Path, split: Any = "") -> list[dict[str, Any]]:
+        records = read_records([str(path)], TEXTS, config, labelled=True, split=split)
         return [record.values for record in records]
 
-    assert found(train) == [{"text": "a", "label": "x"}]
-    assert found(test, "test_columns") == [{"text": "b", "label": "y"}]
+    assert rows(train) == [{"text": "a", "label": "x"}]
+    assert rows(test, "test") == [{"text": "b", "label": "y"}]
     with pytest.raises(ElektronError, match=r"no column 'says'.*--eval-columns text="):
-        found(test, "eval_columns")
+        rows(test, "eval")
     for wrong in (["body"], ["text="], ["nose=body"]):
         config.eval_columns = wrong
         with pytest.raises(ElektronError, match="--eval-columns"):
-            found(test, "eval_columns")
+            rows(test, "eval")
 
 
 def trained_on(layout: Layout, **columns: str) -> Layout:

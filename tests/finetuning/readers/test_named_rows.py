@@ -127,10 +127,7 @@ def test_class_ids_become_class_names(data_set: Path) -> None:
     in_memory = as_source(datasets.Dataset.from_parquet(str(data_set / "train.parquet")))
     for source in (f"hf:{data_set}", f"hf:{data_set}::train", data_set / "train.parquet", in_memory):
         records = read(source, labelled=False)
-        assert [record.values for record in records] == [
-            {"text": "a"},
-            {"text": "b"},
-        ]
+        assert [record.values for record in records] == [{"text": "a"}, {"text": "b"}]
         assert records[0].columns == {"text": "a", "label": "good"}
         assert records[0].where == f"{source}, row 1"
         assert values(source) == [{"text": "a", "label": "good"}]

@@ -24,11 +24,7 @@ def predicted(stdin: bytes, **options: Any) -> list[dict[str, Any]]:
 
 
 def test_stdin_format_is_detected_from_first_line() -> None:
-    assert predicted("Schön, gut\n\nja\n".encode()) == [
-        {"text": "Schön, gut"},
-        {"text": ""},
-        {"text": "ja"},
-    ]
+    assert predicted("Schön, gut\n\nja\n".encode()) == [{"text": "Schön, gut"}, {"text": ""}, {"text": "ja"}]
     assert predicted(b'{"text": "a", "n": 1}\n{"text": "b"}\n') == [{"text": "a"}, {"text": "b"}]
     assert predicted(b"1\ta\n2\tb\n", text="2") == [{"text": "a"}, {"text": "b"}]
     assert predicted(b"x;y\n1;a\n", text="y") == [{"text": "a"}]
@@ -74,13 +70,10 @@ def test_txt_is_text_per_line_or_table_if_all_lines_have_tabs(tmp_path: Path) ->
 def test_sources_are_read_in_order(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("text,label\na,1\n")
     (tmp_path / "b.jsonl").write_text('{"label": 2, "sentence": "b"}\n')
-    assert values(tmp_path / "b.jsonl", tmp_path / "a.csv") == [
-        {"text": "b", "label": 2},
-        {"text": "a", "label": "1"},
-    ]
+    assert values(tmp_path / "b.jsonl", tmp_path / "a.csv") == [{"text": "b", "label": 2}, {"text": "a", "label": "1"}]
 
 
-@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.shape)
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.format)
 @pytest.mark.parametrize("name", ["a.csv", "a.txt", "a.jsonl", "a.tsv.gz", "a.txt.zst", "-"])
 @pytest.mark.parametrize("labelled", [True, False])
 def test_empty_files_raise(tmp_path: Path, layout: Any, name: str, labelled: bool) -> None:
@@ -95,7 +88,7 @@ def test_empty_files_raise(tmp_path: Path, layout: Any, name: str, labelled: boo
         read(path, layout=layout, labelled=labelled)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.shape)
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.format)
 @pytest.mark.parametrize(
     ("name", "complaint"),
     [
@@ -128,13 +121,6 @@ def test_a_few_undecodable_bytes_are_replaced_and_counted(tmp_path: Path, caplog
     path.write_bytes(b"text,label\n" + b"a plain text,1\n" * 20 + "für,0\n".encode("latin-1"))
     assert read(path)[-1].values["text"] == "f\ufffdr"
     assert f"{path}: 1 bytes are not valid UTF-8 and were replaced" in caplog.text
-
-
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])
-def test_byte_order_marks(tmp_path: Path, encoding: str) -> None:
-    path = tmp_path / "a.csv"
-    path.write_bytes("text,label\nüber,1\n".encode(encoding))
-    assert values(path) == [{"text": "über", "label": "1"}]
 
 
 def test_no_source_raises() -> None:

@@ -15,10 +15,7 @@ from elektron.errors import ElektronError
 from tests.finetuning.readers.layouts import TAGGED, read, values
 
 CONLL = "-DOCSTART- -X- O\n\nEU NNP B-ORG\nrejects VBZ O\n\n\nPeter NNP B-PER\n"
-SENTENCES = [
-    {"tokens": ["EU", "rejects"], "tags": ["B-ORG", "O"]},
-    {"tokens": ["Peter"], "tags": ["B-PER"]},
-]
+SENTENCES = [{"tokens": ["EU", "rejects"], "tags": ["B-ORG", "O"]}, {"tokens": ["Peter"], "tags": ["B-PER"]}]
 
 
 def write(folder: Path, content: str, name: str = "a.conll") -> Path:
@@ -138,10 +135,7 @@ def test_standard_input() -> None:
         return values("-", layout=TAGGED, labelled=False, stdin=stdin)
 
     assert found(b"EU rejects it\nPeter\n") == [{"tokens": "EU rejects it"}, {"tokens": "Peter"}]
-    assert found(b'{"tokens": ["a"]}\n{"tokens": "b c"}\n') == [
-        {"tokens": ["a"]},
-        {"tokens": "b c"},
-    ]
+    assert found(b'{"tokens": ["a"]}\n{"tokens": "b c"}\n') == [{"tokens": ["a"]}, {"tokens": "b c"}]
     assert found(CONLL_U.encode())[0]["tokens"] == ["They", "did", "n't"]
     assert found(b"EU\tB-ORG\nis\tO\n") == [{"tokens": ["EU", "is"], "tags": ["B-ORG", "O"]}]
 
@@ -185,17 +179,7 @@ def test_tag_ids_become_tag_names(tmp_path: Path) -> None:
 
 
 PARTS = st.sampled_from(
-    [
-        *'aO1,"#_*\t \n\r\u3000',
-        "B-X",
-        "(X*",
-        "*)",
-        "tag",
-        "word",
-        "\n\n",
-        "['a']",
-        "#begin document",
-    ]
+    [*'aO1,"#_*\t \n\r\u3000', "B-X", "(X*", "*)", "tag", "word", "\n\n", "['a']", "#begin document"]
 )
 COLUMN = st.sampled_from([None, "1", "2", "4", "tag", "FORM"])
 
@@ -208,11 +192,7 @@ COLUMN = st.sampled_from([None, "1", "2", "4", "tag", "FORM"])
     asked=st.fixed_dictionaries({"tokens": COLUMN, "tags": COLUMN, "sentence": COLUMN}),
 )
 def test_arbitrary_text_gives_sentences_or_one_line_error(
-    tmp_path_factory: pytest.TempPathFactory,
-    content: str,
-    name: str,
-    labelled: bool,
-    asked: dict[str, str | None],
+    tmp_path_factory: pytest.TempPathFactory, content: str, name: str, labelled: bool, asked: dict[str, str | None]
 ) -> None:
     path = write(tmp_path_factory.mktemp("t"), content, name)
     try:
@@ -278,12 +258,7 @@ CONLL_2012 = (
 )
 @pytest.mark.parametrize("labelled", [True, False])
 def test_token_and_tag_columns_of_conll_formats(
-    tmp_path: Path,
-    content: str,
-    options: dict[str, str],
-    tokens: list[str],
-    tags: list[str],
-    labelled: bool,
+    tmp_path: Path, content: str, options: dict[str, str], tokens: list[str], tags: list[str], labelled: bool
 ) -> None:
     if options == {"tags": "p"}:
         options = options | {"tokens": "w"}
@@ -358,9 +333,7 @@ def test_one_token_per_row_with_sentence_id(tmp_path: Path) -> None:
     options = {"sentence": "1", "tokens": "2", "tags": "3"}
     assert values(path, layout=TAGGED, **options) == expected
     path = write(
-        tmp_path,
-        "".join(json.dumps({"sent_id": int(a), "word": b, "tag": c}) + "\n" for a, b, c in ROWS),
-        "d.jsonl",
+        tmp_path, "".join(json.dumps({"sent_id": int(a), "word": b, "tag": c}) + "\n" for a, b, c in ROWS), "d.jsonl"
     )
     assert values(path, layout=TAGGED) == expected
     # Only the first row of each sentence has its id.
@@ -423,10 +396,7 @@ def test_serialized_lists_are_parsed(tmp_path: Path, tokens: str, tags: str) -> 
 
 def test_serialized_token_list_is_parsed_for_prediction(tmp_path: Path) -> None:
     path = write(tmp_path, "tokens\n\"['a', 'b c']\"\n[1] is a note\n", "a.csv")
-    assert values(path, layout=TAGGED, labelled=False) == [
-        {"tokens": ["a", "b c"]},
-        {"tokens": "[1] is a note"},
-    ]
+    assert values(path, layout=TAGGED, labelled=False) == [{"tokens": ["a", "b c"]}, {"tokens": "[1] is a note"}]
 
 
 TEXT = "Bob Smith lives in Oslo."

@@ -94,10 +94,5 @@ def test_each_line_is_source_for_prediction(tmp_path: Path) -> None:
     path = write(tmp_path / "a.de", "eins, zwei\n\ndrei\n")
     assert (
         values(path, path, layout=PARALLEL, labelled=False)
-        == [
-            {"source": "eins, zwei"},
-            {"source": ""},
-            {"source": "drei"},
-        ]
-        * 2
+        == [{"source": "eins, zwei"}, {"source": ""}, {"source": "drei"}] * 2
     )

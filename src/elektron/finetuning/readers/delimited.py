@@ -28,7 +28,6 @@ DELIMITERS = {".csv": ",;\t|", ".tsv": "\t,;|"}
 NO_DELIMITER = "\x1f"
 """Separates nothing: the delimiter of a table with one column, whose texts may have commas."""
 NAMES = {"\t": "tab-separated", ",": "comma-separated", ";": "semicolon-separated", NO_DELIMITER: "one column"}
-QUOTING_OFF = "; where quotation marks do not enclose fields, give --quoting false"
 
 Fields = tuple[int, list[str]]
 """The line on which a row begins, and its fields."""
@@ -45,30 +44,30 @@ def delimited_table(lines: Lines, request: Request, config: TextFilesConfig) -> 
     if excel:
         next(lines)
         sample = sample[1:]
-    delimiter = _given_delimiter(config) or (excel and excel[1]) or _sniffed(lines, sample, config)
+    delimiter = given_delimiter(config) or (excel and excel[1]) or _sniff_delimiter(lines, sample, config)
     quoting = _quoting(config, delimiter) and (delimiter != NO_DELIMITER or lines.suffix != ".tsv")
     if quoting and len(delimiter) > 1:
         raise ElektronError(f"--delimiter {delimiter!r} is more than one character: give --quoting false with it")
-    found: Iterable[Fields]
+    rows: Peekable[Fields]
     if quoting:
-        found = read_csv_rows(lines.name, (line for _, line in lines), delimiter, QUOTING_OFF, skipped=bool(excel))
+        advice = "; where quotation marks do not enclose fields, give --quoting false"
+        rows = Peekable(read_csv_rows(lines.name, (line for _, line in lines), delimiter, advice, skipped=bool(excel)))
     else:
-        found = ((n, line.split(delimiter)) for n, line in lines if delimiter in line or not is_blank(line))
-    rows = Peekable(found)
+        rows = Peekable((n, line.split(delimiter)) for n, line in lines if delimiter in line or not is_blank(line))
     first_rows = [fields for _, fields in rows.peek(max(1, len(sample)))]
     if not first_rows:
         raise ElektronError(f"{lines.name}: empty, there is no row in it")
     header = _has_header(lines.name, first_rows, request, config)
     if header:
         next(rows)
-        columns = [field.strip() or str(n) for n, field in enumerate(first_rows[0], start=1)]
+        columns = [field.strip() or str(number) for number, field in enumerate(first_rows[0], start=1)]
     else:
         columns = [str(number + 1) for number in range(max(map(len, first_rows)))]
     counts = Counts(lines.name)
     by_values = text_and_label(first_rows[header:], request)
     return Table(
         lines.name,
-        _named(lines.name, rows, columns, header, counts),
+        _rows_by_column(lines.name, rows, columns, header, counts),
         f"{NAMES.get(delimiter, f'separated by {delimiter!r}')}, {'with' if header else 'without'} a header",
         columns,
         {role: columns[index] for role, index in by_values.items() if index < len(columns)},
@@ -76,9 +75,10 @@ def delimited_table(lines: Lines, request: Request, config: TextFilesConfig) -> 
     )
 
 
-def _given_delimiter(config: TextFilesConfig) -> str | None:
+def given_delimiter(config: TextFilesConfig) -> str | None:
+    """The delimiter that `--delimiter` gives, where a backslash and t are a tab; None if it is not given."""
     delimiter = "\t" if config.delimiter == r"\t" else config.delimiter
-    if delimiter is not None and (not delimiter or set(delimiter) & set('"\r\n')):
+    if delimiter is not None and set(delimiter) & set('"\r\n'):
         raise ElektronError(f"--delimiter {config.delimiter!r} cannot separate columns")
     return delimiter
 
@@ -87,20 +87,19 @@ def _quoting(config: TextFilesConfig, delimiter: str) -> bool:
     return config.quoting if config.quoting is not None else delimiter != "\t"
 
 
-def _sniffed(lines: Lines, sample: list[str], config: TextFilesConfig) -> str:
+def _sniff_delimiter(lines: Lines, sample: list[str], config: TextFilesConfig) -> str:
     """The delimiter with which most rows have as many fields as the first, at least two; else NO_DELIMITER."""
     csv.field_size_limit(MAX_FIELD_CHARACTERS)
+    sample = sample[:SNIFFED_LINES]
 
     def agreement(delimiter: str) -> float:
-        first_lines = sample[:SNIFFED_LINES]
+        rows: Iterable[list[str]] = (line.split(delimiter) for line in sample)
+        if _quoting(config, delimiter):
+            rows = csv.reader((line + "\n" for line in sample), delimiter=delimiter)
         try:
-            if _quoting(config, delimiter):
-                rows = list(csv.reader([line + "\n" for line in first_lines], delimiter=delimiter))
-            else:
-                rows = [line.split(delimiter) for line in first_lines]
+            widths = [len(row) for row in rows if row]
         except csv.Error:
             return 0.0
-        widths = [len(row) for row in rows if row]
         if not widths or widths[0] < 2:
             return 0.0
         return sum(width == widths[0] for width in widths) / len(widths)
@@ -124,8 +123,8 @@ def _has_header(name: str, first_rows: list[list[str]], request: Request, config
         return False
     if request.given or request.recognised(first):
         return True
-    trained = [name for role in request.roles for name in role.names if is_number(name)]
-    if trained and max(int(number) for name in trained for number in name.split(",")) <= len(first):
+    numbers_in_training = [name for role in request.roles for name in role.names if is_number(name)]
+    if numbers_in_training and max(map(int, ",".join(numbers_in_training).split(","))) <= len(first):
         return False
     label = text_and_label(first_rows, request).get("label")
     if label is not None and first[label] in (row[label].strip() for row in first_rows[1:]):
@@ -139,11 +138,13 @@ def _has_header(name: str, first_rows: list[list[str]], request: Request, config
 
 def numbered(fields: Sequence[str]) -> str:
     """The fields of a line with their numbers: `1 ('Bob'), 2 ('B-PER')`."""
-    cut = [field if len(field) <= 20 else field[:19] + "…" for field in fields]
-    return comma_list(f"{number} ({field!r})" for number, field in enumerate(cut, start=1))
+    shortened = [field if len(field) <= 20 else field[:19] + "…" for field in fields]
+    return comma_list(f"{number} ({field!r})" for number, field in enumerate(shortened, start=1))
 
 
-def _named(name: str, rows: Iterator[Fields], columns: list[str], header: bool, counts: Counts) -> Iterator[Row]:
+def _rows_by_column(
+    name: str, rows: Iterator[Fields], columns: list[str], header: bool, counts: Counts
+) -> Iterator[Row]:
     """Rows with values by column name; fields beyond the last column are named by their number.
 
     In joined files the header is repeated: these lines are left out.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from statistics import fmean
 from typing import Any
 
@@ -37,15 +38,14 @@ def find_columns(table: Table, request: Request) -> dict[Role, list[str]]:
     """
     sample = table.sample()
     nested = nested_names(sample)
-    given = {role: _given_columns(table, request, role, nested) for role in request.roles}
-    found = {role: columns for role, columns in given.items() if columns}
+    columns_of = {role: columns for role in request.roles if (columns := _given_columns(table, request, role, nested))}
     guessed = [role for role in request.roles if role.name not in request.given]
     # Optional roles come last, so that they do not take the column of a required one.
     for role in sorted(guessed, key=lambda role: role.needed in ("together", "never")):
-        taken = {column for columns in found.values() for column in columns}
+        taken = {column for columns in columns_of.values() for column in columns}
         free = [column for column in table.columns if column not in taken]
         if columns := _guess(table, request, role, free, nested):
-            found[role] = columns
+            columns_of[role] = columns
         elif request.needs(role):
             raise ElektronError(
                 f"{table.name}: which column is the {role.name}? Give it with "
@@ -55,13 +55,13 @@ def find_columns(table: Table, request: Request) -> dict[Role, list[str]]:
     parts = [
         f"{role.name} is {'column' if len(columns) == 1 else 'columns'} {', '.join(columns)}"
         f"{' (guessed)' if role in guessed else ''}"
-        for role, columns in found.items()
+        for role, columns in columns_of.items()
     ]
-    used = {name for columns in found.values() for name in columns}
+    used = {name for columns in columns_of.values() for name in columns}
     unused = [c for c in table.columns if c not in used and not any(name.startswith(f"{c}.") for name in used)]
     rest = f"; not used: {comma_list(unused)}" if unused else ""
     log.info("%s: %s; %s%s", table.name, table.kind, ", ".join(parts), rest)
-    return found
+    return columns_of
 
 
 def _given_columns(table: Table, request: Request, role: Role, nested: Sequence[str]) -> list[str]:
@@ -71,11 +71,10 @@ def _given_columns(table: Table, request: Request, role: Role, nested: Sequence[
         return []
     columns = _match(given, table.columns, nested, role.several or role.name == "choices")
     if not columns and (role.needed != "labelled" or request.labelled):
-        own = f"; for these files alone: {request.option(role.name)}NAME"
+        hint = f"; for these files alone: {request.option(role.name)}NAME" if request.columns_option else ""
         raise ElektronError(
             f"{table.name}: no column {given!r} for --{role.name}"
-            f"{did_you_mean(given, [*table.columns, *nested])} (there are: "
-            f"{_listed(table, nested)}){own if request.own_option else ''}"
+            f"{did_you_mean(given, [*table.columns, *nested])} (there are: {_listed(table, nested)}){hint}"
         )
     return columns
 
@@ -88,8 +87,8 @@ def _match(given: str, columns: Sequence[str], nested: Sequence[str], several: b
     if given in columns or given in nested:
         return [given]
     if several and "," in given:
-        found = [_match(part.strip(), columns, nested, several=False) for part in given.split(",")]
-        return [column for each in found for column in each] if all(found) else []
+        matches = [_match(part.strip(), columns, nested, several=False) for part in given.split(",")]
+        return [column for match in matches for column in match] if all(matches) else []
     if given.isdecimal() and len(given) < 10 and 0 < int(given) <= len(columns):
         return [columns[int(given) - 1]]
     inside = [name for name in nested if name.endswith(f".{given}")]
@@ -129,19 +128,19 @@ def _one_hot_hint(request: Request, role: Role, free: Sequence[str], sample: Seq
 
 def nested_names(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Dotted names of the values inside objects, including objects that are written as text."""
-    found: dict[str, None] = {}
-    waiting = [(name, value) for row in rows for name, value in row.items()]
-    while waiting:
-        name, value = waiting.pop()
+    names: dict[str, None] = {}
+    stack = [(name, value) for row in rows for name, value in row.items()]
+    while stack:
+        name, value = stack.pop()
         if isinstance(value, str):
             value = literal(value) if value[:1] == "{" else None
         if isinstance(value, list):
             value = value[0] if value else None
         if isinstance(value, dict) and name.count(".") < MAX_DEPTH:
-            inner = [(f"{name}.{key}", part) for key, part in value.items()]
-            found.update(dict.fromkeys(key for key, _ in inner))
-            waiting += reversed(inner)
-    return list(found)
+            inner = [(f"{name}.{key}", item) for key, item in value.items()]
+            names.update(dict.fromkeys(key for key, _ in inner))
+            stack += reversed(inner)
+    return list(names)
 
 
 def text_and_label(rows: Sequence[Sequence[str]], request: Request) -> dict[str, int]:
@@ -150,22 +149,20 @@ def text_and_label(rows: Sequence[Sequence[str]], request: Request) -> dict[str,
     Labels are short and repeat; texts are longer on average.
     """
     text = request.only_role
-    if text is None or all(role.name != "label" for role in request.roles):
-        return {}
-    if any(len(row) != 2 for row in rows):
+    has_label = any(role.name == "label" for role in request.roles)
+    if text is None or not has_label or any(len(row) != 2 for row in rows):
         return {}
     columns = [[field.strip() for field in column] for column in zip(*rows, strict=True)]
     labels = [
         index
         for index, column in enumerate(columns)
-        if all(0 < len(value) <= LONGEST_LABEL for value in set(column)) and _has_few_values(column)
+        if has_few_values(column) and all(0 < len(value) <= LONGEST_LABEL for value in column)
     ]
     if len(labels) != 1:
         return {}
-    label = labels[0]
-    if fmean(map(len, columns[1 - label])) <= fmean(map(len, columns[label])):
-        return {}
-    return {text.name: 1 - label, "label": label}
+    (label,) = labels
+    texts_are_longer = fmean(map(len, columns[1 - label])) > fmean(map(len, columns[label]))
+    return {text.name: 1 - label, "label": label} if texts_are_longer else {}
 
 
 def tokens_and_tags(columns: Sequence[Sequence[str]]) -> dict[str, int]:
@@ -181,35 +178,28 @@ def tokens_and_tags(columns: Sequence[Sequence[str]]) -> dict[str, int]:
     return {"tokens": first} | ({} if tags is None else {"tags": tags})
 
 
-def any_has_few_values(columns: Sequence[Sequence[str]]) -> bool:
-    """Whether the values of any column repeat: each occurs at least twice on average."""
-    return any(map(_has_few_values, columns))
-
-
 def _tag_column(columns: Sequence[Sequence[str]], among: Sequence[int]) -> int | None:
     """The only column that can be tags; of several with BIO tags the last, but of nested entities the outermost."""
     if len(among) == 1:
         return among[0]
     types = {index: _entity_types(columns[index]) for index in among}
-    if like_bio := [index for index in among if types[index]]:
-        last = types[like_bio[-1]]
-        return next(index for index in like_bio if types[index] & last)
-    few = [index for index in among if _has_few_values(columns[index]) and set(columns[index]) - NO_TAG]
-    few = [index for index in few if "O" in columns[index]] or few
-    return few[0] if len(few) == 1 else None
+    if bio_columns := [index for index in among if types[index]]:
+        return next(index for index in bio_columns if types[index] & types[bio_columns[-1]])
+    candidates = [index for index in among if has_few_values(columns[index]) and set(columns[index]) - NO_TAG]
+    candidates = [index for index in candidates if "O" in columns[index]] or candidates
+    return candidates[0] if len(candidates) == 1 else None
 
 
 def _is_token_index(column: Sequence[str]) -> bool:
     """Whether a column numbers the tokens of each sentence from 0 or 1."""
-    if not all(value.isdecimal() and len(value) < 10 for value in column):
+    if len(column) < 2 or not all(value.isdecimal() and len(value) < 10 for value in column):
         return False
     numbers = [int(value) for value in column]
-    return len(numbers) > 1 and all(
-        number == before + 1 or number in (0, 1) for before, number in zip([-1, *numbers], numbers, strict=False)
-    )
+    return numbers[0] in (0, 1) and all(number in (before + 1, 0, 1) for before, number in pairwise(numbers))
 
 
-def _has_few_values(values: Sequence[str]) -> bool:
+def has_few_values(values: Sequence[str]) -> bool:
+    """Whether the values of a column repeat: each occurs at least twice on average."""
     return len(set(values)) <= len(values) / 2
 
 

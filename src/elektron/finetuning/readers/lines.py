@@ -70,16 +70,16 @@ class Lines(Peekable[tuple[int, str]]):
     @cached_property
     def sample(self) -> list[str]:
         """The first lines; from standard input one line and any CoNLL-U comments before it."""
-        taken: list[tuple[int, str]] = []
+        numbered_lines: list[tuple[int, str]] = []
         characters = 0
-        for item in self:
-            taken.append(item)
-            characters += len(item[1])
-            enough = len(taken) == SAMPLE_LINES or characters >= SAMPLE_CHARACTERS
-            if enough or (self.is_stdin and not CONLL_U_COMMENT.match(item[1])):
+        for number, line in self:
+            numbered_lines.append((number, line))
+            characters += len(line)
+            is_full = number == SAMPLE_LINES or characters >= SAMPLE_CHARACTERS
+            if is_full or (self.is_stdin and not CONLL_U_COMMENT.match(line)):
                 break
-        self._peeked.extendleft(reversed(taken))
-        return [line for _, line in taken]
+        self._peeked.extendleft(reversed(numbered_lines))
+        return [line for _, line in numbered_lines]
 
     @cached_property
     def content(self) -> list[str]:

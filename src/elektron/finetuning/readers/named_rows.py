@@ -47,8 +47,7 @@ def parquet_table(path: Path) -> Table:
 
     with _readable(path):
         schema = pq.read_schema(path)
-    rows_with_names = _numbered(str(path), rows(), _features(schema))
-    return Table(str(path), rows_with_names, "parquet", schema.names)
+    return Table(str(path), _numbered(str(path), rows(), _features(schema)), "parquet", schema.names)
 
 
 @contextmanager
@@ -74,16 +73,16 @@ def json_table(lines: Lines) -> Table:
     """The objects of a JSON file."""
     name = lines.name
     values = Peekable(read_json_rows(name, _chunks(lines)))
-    found: Iterable[tuple[str, Any]] = values
+    rows: Iterable[tuple[str, Any]] = values
     first = [value for _, value in values.peek(1)]
     inner = _inner_rows(first[0]) if first and isinstance(first[0], dict) else None
     if inner is not None and len(values.peek(2)) == 1:
-        found = ((f"{name}, row {number}", row) for number, row in enumerate(inner, start=1))
+        rows = ((f"{name}, row {number}", row) for number, row in enumerate(inner, start=1))
     if first and isinstance(row := (inner or first)[0], dict) and row.keys() & {PARAGRAPHS, QUESTIONS}:
-        table = Table(name, _jsonable_rows(name, _squad_rows(name, found)), "SQuAD's JSON")
+        table = Table(name, _jsonable_rows(name, _squad_rows(name, rows)), "SQuAD's JSON")
         table.hidden = frozenset({"context", "answers"})
         return table
-    return Table(name, _jsonable_rows(name, found), "JSON")
+    return Table(name, _jsonable_rows(name, rows), "JSON")
 
 
 def _chunks(lines: Lines) -> Iterator[str]:

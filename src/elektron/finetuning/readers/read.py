@@ -44,7 +44,7 @@ def read_records(
     config: TextFilesConfig,
     labelled: bool,
     stdin: IO[bytes] | None = None,
-    own: Literal["", "eval_columns", "test_columns"] = "",
+    split: Literal["", "eval", "test"] = "",
 ) -> Iterator[Record]:
     """Yield the rows of all sources in order, with their values by role. Nothing is read before the first is requested.
 
@@ -54,14 +54,14 @@ def read_records(
         config: how files are read, and which columns are given for roles.
         labelled: whether labels are required, as for training and evaluation; for prediction they are not read.
         stdin: a stream that is read instead of standard input.
-        own: name of the setting that gives columns for these sources only.
+        split: `eval` or `test` if `--eval-columns` or `--test-columns` apply to these sources.
 
     Raises:
         ElektronError: a source cannot be read, lacks a column, or a row of it lacks a value.
     """
     if not sources:
         raise ElektronError("no file is given")
-    request = Request.of(layout, config, labelled, own)
+    request = Request.of(layout, config, labelled, split)
     for table in _open_tables(sources, request, config, stdin):
         yield from _records(table, request)
 
@@ -70,7 +70,7 @@ def _open_tables(
     sources: Sequence[str], request: Request, config: TextFilesConfig, stdin: IO[bytes] | None
 ) -> Iterator[Table]:
     """The tables of all sources in order, each opened when the one before has been read."""
-    if request.shape == "parallel" and text_lines.are_aligned(sources, request):
+    if request.format == "parallel" and text_lines.are_aligned(sources, request):
         yield text_lines.aligned_table(sources, config.encoding)
         return
     for source in sources:
@@ -87,7 +87,7 @@ def _open_tables(
 def _table_of_lines(lines: Lines, request: Request, config: TextFilesConfig) -> Table:
     if lines.suffix in JSON_SUFFIXES or (lines.is_stdin and begins_with_object(lines)):
         return json_table(lines)
-    if request.shape == "tagged":
+    if request.format == "tagged":
         return _tagged_table(lines, request, config)
     if text_lines.is_fasttext(lines, request):
         return text_lines.fasttext_table(lines)
@@ -99,14 +99,14 @@ def _table_of_lines(lines: Lines, request: Request, config: TextFilesConfig) -> 
 
 def _tagged_table(lines: Lines, request: Request, config: TextFilesConfig) -> Table:
     """A file with one token per line, one sentence per line, or a table; for prediction also plain text."""
-    form = TokenLines(lines, request, config)
-    one_line = lines.suffix != ".csv" and text_lines.are_tagged_sentences(lines.content, request.labelled)
-    if form.is_delimited_table(one_line):
+    token_lines = TokenLines(lines, request, config)
+    are_sentences = lines.suffix != ".csv" and text_lines.are_tagged_sentences(lines.content, request.labelled)
+    if token_lines.is_delimited_table(are_sentences):
         return delimited_table(lines, request, config)
-    if one_line:
+    if are_sentences:
         return text_lines.tagged_sentences_table(lines, request.labelled)
-    if not form.is_empty and (request.labelled or form.sure):
-        return form.table()
+    if not token_lines.is_empty and (request.labelled or token_lines.is_certain):
+        return token_lines.table()
     if request.labelled:
         raise ElektronError(f"{lines.name}: empty, there is no token in it")
     return text_lines.plain_text_table(lines, "tokens")
@@ -131,8 +131,9 @@ def _records(table: Table, request: Request) -> Iterator[Record]:
         yield record
     if not kept:
         counts = str(table.counts)
-        what = f"no row is left; {counts}" if counts else "empty, there is no row in it"
-        raise ElektronError(f"{table.name}: {what}")
+        raise ElektronError(
+            f"{table.name}: {f'no row is left; {counts}' if counts else 'empty, there is no row in it'}"
+        )
     table.counts.log()
 
 
@@ -152,7 +153,7 @@ class _RowReader:
         }
         self.rows: Iterator[Row] = table.rows
         self.renamed: dict[str, str] = {}
-        if request.shape == "tagged" and has_token_rows(table, self.names):
+        if request.format == "tagged" and has_token_rows(table, self.names):
             self.rows = grouped(table, self.names, request.labelled)
             # Lists from columns that are named by numbers get the names of their roles.
             self.renamed = {name: role for role, name in self.names.items() if name.isdecimal()}
@@ -164,22 +165,24 @@ class _RowReader:
             UnusableRow: it has no label, or a question, passage or answer that cannot be used.
             ElektronError: a value is missing or not what its role needs.
         """
-        labelled, shape = self.request.labelled, self.request.shape
-        impossible = labelled and shape == "squad" and self._is_impossible(row)
-        read = [role for role in self.parsers if not (impossible and role.name == "answers")]
-        found = {role.name: self._value(role, row, where) for role in read}
-        values = {role: value for role, value in found.items() if value is not ABSENT}
+        labelled = self.request.labelled
+        column = self.names.get("is_impossible")
+        is_impossible = labelled and column is not None and class_name(str(value_of(row, column))) in ("True", "1")
+        values = {}
+        for role in self.parsers:
+            # A question without an answer may still come with a list of plausible answers.
+            value = [] if role.name == "answers" and is_impossible else self._value(role, row, where)
+            if value is not ABSENT:
+                values[role.name] = value
         shown = {self.renamed.get(name, name): value for name, value in row.items() if name not in self.table.hidden}
         names: Mapping[str, str] = self.names
-        if shape == "squad":
+        if self.request.format == "squad":
             values["id"] = str(number) if is_empty(values.get("id")) else str(values["id"])
-            if impossible:
-                values["answers"] = []
-            elif "answers" in values:
+            if "answers" in values:
                 values["answers"] = located_answers(values, where, self.table.counts)
             for name in ("answer_start", "is_impossible"):
                 values.pop(name, None)
-        if shape == "tagged":
+        if self.request.format == "tagged":
             if isinstance(values["tokens"], str) and spans_of(values.get("tags")) is not None:
                 names = {}  # the column keeps the text, and tokens are a new column
             values = tokens_with_tags(values, where, labelled, self.table.counts)
@@ -188,11 +191,6 @@ class _RowReader:
                 name = names.get(role_name, role_name)
                 shown[self.renamed.get(name, name)] = values[role_name]
         return Record(values, shown, where, self.names)
-
-    def _is_impossible(self, row: dict[str, Any]) -> bool:
-        """Whether a row says that its question has no answer, even if it lists plausible answers."""
-        columns = [c for role, found in self.columns.items() if role.name == "is_impossible" for c in found]
-        return any(class_name(str(value_of(row, column))) in ("True", "1") for column in columns)
 
     def _value(self, role: Role, row: dict[str, Any], where: str) -> Any:
         """The value of a role, ABSENT if there is none and none is needed."""
@@ -212,7 +210,7 @@ class _RowReader:
         if optional_answers or not all(self._is_empty(role, field) for field in fields):
             return self.parsers[role](fields[0] if len(fields) == 1 else fields, where)
         if needed and self.request.labelled:
-            if role.needed == "labelled" or self.request.shape == "squad":
+            if role.needed == "labelled" or self.request.format == "squad":
                 raise UnusableRow(f"the {role.name} is empty")
             if role.name not in ("pair", "context"):  # these may be empty in training rows too
                 raise ElektronError(f"{where}: the {role.name} is empty: correct or drop the row")

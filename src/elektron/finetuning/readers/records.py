@@ -53,8 +53,7 @@ class Counts:
         self._first.setdefault(what, where)
 
     def __str__(self) -> str:
-        found = self._counts.items()
-        return "; ".join(f"{count:,} {what} (first: {self._first[what]})" for what, count in found)
+        return "; ".join(f"{count:,} {what} (first: {self._first[what]})" for what, count in self._counts.items())
 
     def log(self) -> None:
         """Log a warning if anything was counted."""

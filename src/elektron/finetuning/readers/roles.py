@@ -58,7 +58,7 @@ class Layout:
     """The roles and the format of a task's files."""
 
     roles: tuple[Role, ...]
-    shape: Literal["table", "tagged", "squad", "parallel"] = "table"
+    format: Literal["table", "tagged", "squad", "parallel"] = "table"
     """Format of files that are not plain tables: tagged tokens, SQuAD's JSON, or line-aligned files."""
     label_separator: str | None = None
     """Separator between the labels of a text that has several, if it is known from training."""
@@ -67,7 +67,7 @@ class Layout:
 TEXT = Role("text", TEXT_NAMES)
 PAIR = Role("pair", PAIR_NAMES, "together")
 SEQUENCES = Layout(
-    (Role("source", SOURCE_NAMES), Role("target", TARGET_NAMES, "labelled", several=True)), shape="parallel"
+    (Role("source", SOURCE_NAMES), Role("target", TARGET_NAMES, "labelled", several=True)), format="parallel"
 )
 LAYOUTS = {
     "classification": Layout((TEXT, PAIR, Role("label", CLASS_NAMES, "labelled", several=True))),
@@ -78,7 +78,7 @@ LAYOUTS = {
             Role("tags", TAG_NAMES, "labelled"),
             Role("sentence", SENTENCE_NAMES, "never"),
         ),
-        shape="tagged",
+        format="tagged",
     ),
     "question-answering": Layout(
         (
@@ -89,7 +89,7 @@ LAYOUTS = {
             Role("is_impossible", ("is_impossible",), "never"),
             Role("id", ("id",), "never"),
         ),
-        shape="squad",
+        format="squad",
     ),
     "multiple-choice": Layout(
         (
@@ -137,51 +137,43 @@ class Request:
     """The columns to find in the files of one split, such as `--test`."""
 
     roles: tuple[Role, ...]
-    shape: str
+    format: str
     labelled: bool
     """Whether labels are required, as for training and evaluation."""
     given: dict[str, str]
     """Columns that were given by options, by role."""
     label_separator: str | None = None
-    own_option: str = ""
+    columns_option: str = ""
     """The option that gives columns for these files only, such as `--test-columns`; empty if there is none."""
 
     @classmethod
     def of(
-        cls,
-        layout: Layout,
-        config: TextFilesConfig,
-        labelled: bool,
-        own: Literal["", "eval_columns", "test_columns"] = "",
+        cls, layout: Layout, config: TextFilesConfig, labelled: bool, split: Literal["", "eval", "test"] = ""
     ) -> Request:
-        """The request for files of a layout; `own` is the name of the setting that gives columns for these files only.
+        """The request for files of a layout; with a split, `--eval-columns` or `--test-columns` apply to them too.
 
         Raises:
             ElektronError: a column is given for a role that the layout does not have.
         """
-        given = {
-            role: (f"--{role}", column)
-            for role in COLUMN_OPTIONS
-            if (column := getattr(config, role, None)) is not None
-        }
-        own_option = f"--{own.replace('_', '-')}" if own else ""
-        for assignment in getattr(config, own) if own else []:
+        given = {role: column for role in COLUMN_OPTIONS if (column := getattr(config, role, None)) is not None}
+        options = {role: f"--{role}" for role in given}
+        columns_option = f"--{split}-columns" if split else ""
+        for assignment in getattr(config, f"{split}_columns") if split else []:
             role, _, column = assignment.partition("=")
             if not column:
-                raise ElektronError(f"{own_option} {assignment}: write ROLE=COLUMN, such as text=body")
-            given[role] = (f"{own_option} {role}", column)
-        known = [role.name for role in layout.roles]
-        for role, (option, _) in given.items():
-            if role not in known:
-                options = ", ".join(f"--{name}" for name in known if name in COLUMN_OPTIONS)
-                raise ElektronError(f"{option} does not apply to this task, whose columns are {options}")
-        columns = {role: column for role, (_, column) in given.items()}
+                raise ElektronError(f"{columns_option} {assignment}: write ROLE=COLUMN, such as text=body")
+            given[role], options[role] = column, f"{columns_option} {role}"
+        roles = [role.name for role in layout.roles]
+        for role, option in options.items():
+            if role not in roles:
+                possible = ", ".join(f"--{name}" for name in roles if name in COLUMN_OPTIONS)
+                raise ElektronError(f"{option} does not apply to this task, whose columns are {possible}")
         separator = getattr(config, "label_separator", None) or layout.label_separator
-        return cls(layout.roles, layout.shape, labelled, columns, separator, own_option)
+        return cls(layout.roles, layout.format, labelled, given, separator, columns_option)
 
     def option(self, role: str) -> str:
         """The option that gives the column of a role."""
-        return f"{self.own_option} {role}=" if self.own_option else f"--{role}"
+        return f"{self.columns_option} {role}=" if self.columns_option else f"--{role}"
 
     def needs(self, role: Role) -> bool:
         return role.needed == "always" or (role.needed == "labelled" and self.labelled)
@@ -214,6 +206,5 @@ def is_number(name: str) -> bool:
 def columns_named(name: str, columns: Iterable[str]) -> list[str]:
     """The columns of a usual name, or of names separated by commas, ignoring case; empty if one is missing."""
     by_name = {column.casefold(): column for column in reversed(list(columns))}
-    parts = [name] if name.casefold() in by_name else name.split(",")
-    found = [by_name.get(part.casefold()) for part in parts]
-    return [column for column in found if column is not None] if None not in found else []
+    names = [name.casefold()] if name.casefold() in by_name else name.casefold().split(",")
+    return [by_name[name] for name in names] if by_name.keys() >= set(names) else []

@@ -58,33 +58,28 @@ def grouped(table: Table, names: Mapping[str, str], labelled: bool) -> Iterator[
     """
     tags = [str(row.get(names.get("tags", ""))) for row in table.sample()]
     in_brackets = "*" in tags and all(tag and BRACKETS.fullmatch(tag) for tag in tags)
-    seen: set[str] = set()
 
-    def finished() -> Row:
-        row: dict[str, Any] = {"sentence": identity, "tokens": tokens}
+    def sentence_row() -> Row:
+        row: dict[str, Any] = {"sentence": sentence_id, "tokens": tokens}
         if len(tags) == len(tokens):
             row["tags"] = _without_brackets(tags) if in_brackets else tags
-        if identity in seen:
-            table.counts.add("sentences have the number or id of an earlier one", begin)
-        if identity:
-            seen.add(identity)
         return begin, {names[role]: value for role, value in row.items() if role in names}
 
-    begin, identity, block = "", "", None
+    begin, sentence_id, block = "", "", None
     tokens: list[str] = []
     for where, row in table.rows:
-        token, tag, number = (_field(row, names.get(r)) for r in ("tokens", "tags", "sentence"))
+        token, tag, number = (_field(row, names.get(role)) for role in ("tokens", "tags", "sentence"))
         # In some tables only the first row of a sentence has its number.
-        if not tokens or row.get(BLOCK) != block or (number and number != identity):
+        if not tokens or row.get(BLOCK) != block or (number and number != sentence_id):
             if tokens:
-                yield finished()
-            begin, identity, block, tokens, tags = where, number, row.get(BLOCK), [], []
+                yield sentence_row()
+            begin, sentence_id, block, tokens, tags = where, number, row.get(BLOCK), [], []
         if not token or (not tag and labelled):
             raise ElektronError(f"{where}: the {'tag' if token else 'token'} is empty")
         tokens.append(token)
         tags += [tag] if tag else []
     if tokens:
-        yield finished()
+        yield sentence_row()
 
 
 def tokens_with_tags(values: dict[str, Any], where: str, labelled: bool, counts: Counts) -> dict[str, Any]:
@@ -94,16 +89,13 @@ def tokens_with_tags(values: dict[str, Any], where: str, labelled: bool, counts:
         ElektronError: there are not as many tags as tokens, or tags are not text.
     """
     tokens, tags = values["tokens"], values.get("tags")
-    if isinstance(tokens, str):
-        spans = spans_of(tags)
-        if spans is not None and not labelled:
-            return {"tokens": tokens}
-        if spans is not None:
-            tokens, tags = tagged(tokens, spans, where, counts)
-        elif "tags" in values:
-            tokens = split_spaces(tokens)
-    if "tags" not in values:
+    spans = spans_of(tags) if isinstance(tokens, str) else None
+    if "tags" not in values or (spans is not None and not labelled):
         return {"tokens": tokens}
+    if spans is not None:
+        tokens, tags = tagged(tokens, spans, where, counts)
+    elif isinstance(tokens, str):
+        tokens = split_spaces(tokens)
     if isinstance(tags, str):
         tags = split_spaces(tags)
     if not isinstance(tags, list):
@@ -135,13 +127,13 @@ def _field(row: dict[str, Any], column: str | None) -> str:
 
 def _without_brackets(tags: Sequence[str]) -> list[str]:
     """Convert CoNLL-2012's brackets to BIO tags."""
-    found, inside = [], None
+    bio_tags, entity_type = [], None
     for tag in tags:
-        begins, ends = parts.group("type", "end") if (parts := BRACKETS.fullmatch(tag)) else (None, None)
-        inside = begins or inside
-        found.append("O" if inside is None else f"{'B' if begins else 'I'}-{inside}")
-        inside = None if ends else inside
-    return found
+        begins, ends = match.group("type", "end") if (match := BRACKETS.fullmatch(tag)) else (None, None)
+        entity_type = begins or entity_type
+        bio_tags.append("O" if entity_type is None else f"{'B' if begins else 'I'}-{entity_type}")
+        entity_type = None if ends else entity_type
+    return bio_tags
 
 
 class Span(NamedTuple):
@@ -209,17 +201,14 @@ def _span(item: Any, text: str, where: str) -> Span:
         raise ElektronError(
             f"{where}: a span goes from {begin!r:.20} to {end!r:.20}, but the text has {len(text)} characters"
         )
-    inner = text[begin:end]
-    stated = item.get("text") if isinstance(item, dict) else None
-    if isinstance(stated, str) and stated.strip() != inner.strip():
+    span_text = text[begin:end]
+    given_text = item.get("text") if isinstance(item, dict) else None
+    if isinstance(given_text, str) and given_text.strip() != span_text.strip():
         raise ElektronError(
-            f"{where}: characters {begin} to {end} are {inner!r:.40}, not {stated!r:.40} as the span says"
+            f"{where}: characters {begin} to {end} are {span_text!r:.40}, not {given_text!r:.40} as the span says"
         )
-    if inner.strip():
-        begin, end = end - len(inner.lstrip()), begin + len(inner.rstrip())
-    else:
-        begin = end
-    return Span(begin, end, label.strip())
+    begin = end - len(span_text.lstrip())
+    return Span(begin, begin + len(span_text.strip()), label.strip())
 
 
 def _first(item: dict[str, Any], names: tuple[str, ...]) -> Any:

@@ -54,7 +54,7 @@ def fasttext_table(lines: Lines) -> Table:
 
     def parse(line: str, where: str) -> dict[str, Any]:
         words = line.split()
-        labels = [w.removeprefix(FASTTEXT_PREFIX) for w in words if w.startswith(FASTTEXT_PREFIX)]
+        labels = [word.removeprefix(FASTTEXT_PREFIX) for word in words if word.startswith(FASTTEXT_PREFIX)]
         text = " ".join(word for word in words if not word.startswith(FASTTEXT_PREFIX))
         return {"text": text, "label": labels if several or len(labels) > 1 else "".join(labels)}
 
@@ -69,13 +69,12 @@ def are_tagged_sentences(content: Sequence[str], labelled: bool) -> bool:
     tokens: otherwise they may be plain text with tabs.
     """
     rows = [line.split("\t") for line in content]
-    two = [[split_spaces(part) for part in row] for row in rows if len(row) == 2]
-    several = [(tokens, tags) for tokens, tags in two if len(tokens) > 1 or len(tags) > 1]
-    fitting = sum(len(tokens) == len(tags) for tokens, tags in several)
-    if not any(len(tags) > 1 for _, tags in several) or fitting < len(several) / 2:
+    pairs = [[split_spaces(part) for part in row] for row in rows if len(row) == 2]
+    several = [(tokens, tags) for tokens, tags in pairs if len(tokens) > 1 or len(tags) > 1]
+    misaligned = sum(len(tokens) != len(tags) for tokens, tags in several)
+    if not any(len(tags) > 1 for _, tags in several) or misaligned > len(several) / 2:
         return False
-    single = len(two) - len(several)
-    return (len(two) if labelled else fitting + single) > len(rows) / 2
+    return len(pairs) - (0 if labelled else misaligned) > len(rows) / 2
 
 
 def tagged_sentences_table(lines: Lines, labelled: bool) -> Table:
@@ -97,8 +96,8 @@ def split_spaces(text: str) -> list[str]:
 
 def _table(lines: Lines, parse: Callable[[str, str], dict[str, Any]], kind: str, columns: list[str]) -> Table:
     """A row for each line that is not blank; `parse` makes it from the line and its location."""
-    places = ((f"{lines.name}, line {number}", line) for number, line in lines if not is_blank(line))
-    return Table(lines.name, ((where, parse(line, where)) for where, line in places), kind, columns)
+    located_lines = ((f"{lines.name}, line {number}", line) for number, line in lines if not is_blank(line))
+    return Table(lines.name, ((where, parse(line, where)) for where, line in located_lines), kind, columns)
 
 
 def are_aligned(sources: Sequence[str], request: Request) -> bool:
@@ -127,15 +126,15 @@ def aligned_table(sources: Sequence[str], encoding: str | None) -> Table:
         for number, lines in enumerate(zip_longest(*files), start=1):
             texts = ["" if line is None else line[1] for line in lines]
             filled = [name for name, text in zip(sources, texts, strict=True) if not is_blank(text)]
-            if None in lines and filled:
+            if None in lines:
+                if not filled:
+                    continue  # blank lines at the end of one file
                 raise ElektronError(
                     f"{sources[lines.index(None)]} ends before line {number:,} of {filled[0]}: "
                     "line-aligned files must have as many lines"
                 )
-            if None in lines:
-                continue  # blank lines at the end of one file
-            for name, text in zip(sources, texts, strict=True):
-                if is_blank(text):
+            for name in sources:
+                if name not in filled:
                     raise ElektronError(f"{name}, line {number}: empty: drop the line in all files")
             target = texts[1] if len(texts) == 2 else texts[1:]
             yield f"{sources[0]}, line {number}", {"source": texts[0], "target": target}

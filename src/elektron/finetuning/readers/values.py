@@ -40,7 +40,7 @@ UNLABELLED = frozenset({"-", "-1"})
 """What data sets write for rows without a label, see `true_classes`."""
 BOOLEANS = {"true": "True", "false": "False"}
 FLAGS = {"0": False, "1": True, "False": False, "True": True}
-WHOLE_NUMBER = re.compile(r"([+-]?\d+)\.0+")
+INTEGER = re.compile(r"([+-]?\d+)\.0+")
 BETWEEN_NUMBERS = re.compile(r"(?<=[\d.])\s+(?=[-\d.])")
 
 
@@ -55,9 +55,9 @@ def parser_of(role: Role, columns: Sequence[str], table: Table, request: Request
     filled = [field for field in fields if field is not ABSENT and not is_empty(field)]
     if role.name in TEXTS:
         parse = partial(_text, role.name, columns[0], request.option(role.name))
-        written = [literal(field) if isinstance(field, str) else None for field in filled]
-        if written and all(map(_has_texts, written)):
-            parse(written[0], f"{table.name}, column {columns[0]}")
+        literals = [literal(field) if isinstance(field, str) else None for field in filled]
+        if literals and all(map(_has_texts, literals)):
+            parse(literals[0], f"{table.name}, column {columns[0]}")
         return parse
     if role.name == "label":
         several = LabelColumn(table.name, columns, filled, request.label_separator) if role.several else None
@@ -125,19 +125,21 @@ def _choices(value: Any, where: str) -> Any:
     return texts
 
 
+def _is_list_of_texts(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, str) for item in value)
+
+
 def _targets(value: Any, where: str) -> Any:
     """A text, or a list of correct texts, which may be written as text."""
-    found = parsed(value)
-    if isinstance(found, list) and found and all(isinstance(text, str) for text in found):
-        value = found
+    if _is_list_of_texts(texts := parsed(value)):
+        value = texts
     return [text for text in value if not is_empty(text)] if isinstance(value, list) else value
 
 
 def _tokens(value: Any, where: str) -> Any:
     """A list of tokens, which may be written as text, or a text that is not tokenized."""
     if isinstance(value, str):
-        found = literal(value)
-        return found if isinstance(found, list) and found and all(isinstance(t, str) for t in found) else value
+        return tokens if _is_list_of_texts(tokens := literal(value)) else value
     if isinstance(value, dict):
         raise ElektronError(f"{where}: the tokens must be a list, got {value!r:.60}")
     if not isinstance(value, list):
@@ -190,16 +192,16 @@ class LabelColumn:
             ElektronError: the value does not have the form of the other rows, or is no label.
         """
         if len(self.columns) > 1:
-            return _flagged(self.columns, value, where)
+            return _labels_of_flags(self.columns, value, where)
         value = _parsed_label(value)
         if isinstance(value, dict) and value and are_flags(value.values()):
-            return _flagged(list(value), list(value.values()), where)
+            return _labels_of_flags(list(value), list(value.values()), where)
         if isinstance(value, list) and self.width:
             if len(value) != self.width:
                 raise ElektronError(
                     f"{where}: the label has {len(value)} entries, and in the first rows {self.width} zeros and ones"
                 )
-            return _flagged(list(map(str, range(self.width))), value, where)
+            return _labels_of_flags(list(map(str, range(self.width))), value, where)
         if self.separator and isinstance(value, str):
             value = [part for part in map(str.strip, value.split(self.separator)) if part]
         if isinstance(value, list):
@@ -223,7 +225,7 @@ def _are_multi_hot(lists: Sequence[list[Any]]) -> bool:
     )
 
 
-def _flagged(names: Sequence[str], flags: Sequence[Any], where: str) -> list[str]:
+def _labels_of_flags(names: Sequence[str], flags: Sequence[Any], where: str) -> list[str]:
     """The names whose flag is 1."""
     for name, flag in zip(names, flags, strict=True):
         if not are_flags([flag]):
@@ -239,8 +241,8 @@ def are_flags(values: Iterable[Any]) -> bool:
 def class_name(text: str) -> str:
     """A label in its normal form: `1.0` becomes `1`, and `TRUE` becomes `True`."""
     text = text.strip()
-    whole = WHOLE_NUMBER.fullmatch(text)
-    return whole[1] if whole else BOOLEANS.get(text.casefold(), text)
+    integer = INTEGER.fullmatch(text)
+    return integer[1] if integer else BOOLEANS.get(text.casefold(), text)
 
 
 def is_missing(value: Any) -> bool:
@@ -264,8 +266,8 @@ def true_classes(names: Collection[str]) -> set[str]:
 
 def parsed(value: Any) -> Any:
     """The list or object that a value represents as text, else the value itself."""
-    found = literal(value) if isinstance(value, str) else None
-    return value if found is None else found
+    inner = literal(value) if isinstance(value, str) else None
+    return value if inner is None else inner
 
 
 def _parsed_label(value: Any) -> Any:
@@ -276,7 +278,7 @@ def _parsed_label(value: Any) -> Any:
     candidates = [text, BETWEEN_NUMBERS.sub(", ", text)]
     if text[0] == "{" and text[-1] == "}":
         candidates.append(f"[{text[1:-1]}]")
-    return next((found for each in candidates if (found := literal(each)) is not None), value)
+    return next((labels for candidate in candidates if (labels := literal(candidate)) is not None), value)
 
 
 def literal(text: str) -> Any:
@@ -288,7 +290,7 @@ def literal(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         pass
-    separated = STRINGS.sub(lambda found: f"{found[1]}," if found[2] else found[0], text)
+    separated = STRINGS.sub(lambda match: f"{match[1]}," if match[2] else match[0], text)
     try:
         value = _constant(ast.parse(separated, mode="eval").body)
     except (SyntaxError, ValueError, MemoryError, RecursionError):

@@ -69,7 +69,7 @@ def style(index: int) -> Style:
 
 def tick(value: float) -> str:
     """The label of a tick."""
-    return formatting.short(value) if abs(value) >= 1000 else f"{value:g}".replace("-", "−")
+    return formatting.compact(value) if abs(value) >= 1000 else f"{value:g}".replace("-", "−")
 
 
 class Ticks(Formatter):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from elektron.pretraining.health import base_rate_loss
 from elektron.reporting import charts, page
 from elektron.reporting.charts import Line, Point
-from elektron.reporting.formatting import metric_format, short
+from elektron.reporting.formatting import compact, metric_format
 from elektron.reporting.pretraining_run import PretrainingRun
 from elektron.reporting.reading import Record, number
 
@@ -44,7 +44,7 @@ def curves(runs: Sequence[PretrainingRun]) -> list[page.Chart]:
         figure = charts.line_chart(
             drawn,
             "tokens read",
-            short,
+            compact,
             charts.tick if metric.scale == "plain" else metric.format_tick,
             size=charts.LARGE if large else charts.SMALL,
             y_from_zero=name in TRAINING_METRICS,

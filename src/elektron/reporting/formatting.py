@@ -22,12 +22,12 @@ def percent(value: float | None, digits: int = 1) -> str:
     return NOTHING if value is None else f"{value * 100:.{digits}f} %"
 
 
-def whole(value: float | None) -> str:
+def integer(value: float | None) -> str:
     """A count written out: `2,457,600`."""
     return NOTHING if value is None else f"{value:,.0f}"
 
 
-def short(value: float | None) -> str:
+def compact(value: float | None) -> str:
     """A large count to three digits: `2.46 M`."""
     if value is None:
         return NOTHING

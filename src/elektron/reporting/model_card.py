@@ -120,8 +120,8 @@ def encoder_card(run: PretrainingRun, network: str, name: str) -> str:
     if network != GENERATOR and (detector := usage.detector_code(run)):
         python += f"\n\n# the probability that each token was replaced\n{detector}"
     costs = {
-        "steps": formatting.whole(number(summary, "steps")),
-        "tokens": formatting.whole(number(summary, "tokens")),
+        "steps": formatting.integer(number(summary, "steps")),
+        "tokens": formatting.integer(number(summary, "tokens")),
         "FLOPs": formatting.scientific(number(summary, "flops")),
         "time": formatting.duration(number(summary, "seconds")),
         "processor": str(summary.get("device", "not recorded")),

@@ -13,7 +13,16 @@ from elektron.pretraining.start_and_end import comparison_commands, start_and_en
 from elektron.reporting import charts, page, sections
 from elektron.reporting.curves import curves
 from elektron.reporting.examples import running_text, shades
-from elektron.reporting.formatting import NOTHING, decimal, duration, metric_format, percent, scientific, short, whole
+from elektron.reporting.formatting import (
+    NOTHING,
+    compact,
+    decimal,
+    duration,
+    integer,
+    metric_format,
+    percent,
+    scientific,
+)
 from elektron.reporting.page import Block, Cell, Inline, Report, Section, Table, code, named, note, text
 from elektron.reporting.pretraining_run import PretrainingRun
 from elektron.reporting.reading import Record, group, number
@@ -47,10 +56,10 @@ COMPARED = (
 )
 """Metrics of held-out rows in the table of several runs."""
 COSTS: dict[str, tuple[str, Callable[[float | None], str]]] = {
-    "steps": ("steps", whole),
-    "tokens": ("tokens", short),
+    "steps": ("steps", integer),
+    "tokens": ("tokens", compact),
     "seconds": ("time", duration),
-    "tokens_per_second": ("tokens/s", whole),
+    "tokens_per_second": ("tokens/s", integer),
     "flops": ("FLOPs", scientific),
 }
 
@@ -113,7 +122,7 @@ def lead(run: PretrainingRun) -> str:
     return (
         f"{pair} of family {family}, trained {f'{plan} ' if plan else ''}by "
         f"{OBJECTIVES.get(objective, objective)} on {data}: "
-        f"{whole(number(place, 'step'))} steps, {short(number(place, 'tokens'))} tokens{passes}, "
+        f"{integer(number(place, 'step'))} steps, {compact(number(place, 'tokens'))} tokens{passes}, "
         f"in {duration(number(place, 'seconds'))}."
     )
 
@@ -123,11 +132,11 @@ def status(run: PretrainingRun) -> str:
     if run.finished:
         return ""
     step, tokens, seconds = (number(run.position, name) or 0.0 for name in ("step", "tokens", "seconds"))
-    begun = f"in progress: step {whole(step)}"
+    begun = f"in progress: step {integer(step)}"
     if (steps := number(run.config, "steps")) is not None:
-        return f"{begun} of {whole(steps)}"
+        return f"{begun} of {integer(steps)}"
     if (budget := number(run.config, "tokens")) is not None:
-        return f"{begun}, {short(tokens)} of {short(budget)} tokens"
+        return f"{begun}, {compact(tokens)} of {compact(budget)} tokens"
     if (minutes := number(run.config, "minutes")) is not None:
         return f"{begun}, {duration(seconds)} of {duration(60 * minutes)}"
     return begun
@@ -157,9 +166,9 @@ def _loss_meaning(run: PretrainingRun) -> str:
     loss, vocabulary = number(run.latest, "generator_loss"), number(run.corpus, "vocab_size")
     choices = uniform = ""
     if loss is not None and loss < 50:
-        choices = f" As uncertain as a choice among {short(math.exp(loss))} equally likely tokens."
+        choices = f" As uncertain as a choice among {compact(math.exp(loss))} equally likely tokens."
     if vocabulary and vocabulary > 1:
-        uniform = f" A uniform guess over {whole(vocabulary)} vocabulary entries has {math.log(vocabulary):.2f}."
+        uniform = f" A uniform guess over {integer(vocabulary)} vocabulary entries has {math.log(vocabulary):.2f}."
     return f"In nats.{choices}{uniform}{_unigrams(run)} Healthy runs fall well below, quickly at first."
 
 
@@ -188,9 +197,9 @@ def facts(run: PretrainingRun) -> dict[str, str]:
     """Parameters, speed, compute and device of a run."""
     latest, parameters = run.position | (run.summary or {}), group(run.summary, "parameters")
     found = {
-        "discriminator": f"{short(number(parameters, 'discriminator'))} parameters",
-        "generator": f"{short(number(parameters, 'generator'))} parameters",
-        "speed": f"{whole(number(latest, 'tokens_per_second'))} tokens/s",
+        "discriminator": f"{compact(number(parameters, 'discriminator'))} parameters",
+        "generator": f"{compact(number(parameters, 'generator'))} parameters",
+        "speed": f"{integer(number(latest, 'tokens_per_second'))} tokens/s",
         "compute": f"{scientific(number(latest, 'flops'))} FLOPs",
         "device": str(latest.get("device", NOTHING)),
     }
@@ -240,7 +249,7 @@ def _alarms(runs: Sequence[PretrainingRun], names: Sequence[Cell]) -> Section:
         items: list[list[Inline]] = []
         for alarm in run.metrics.alarm:
             kind = Cell(str(alarm.get("alarm") or "alarm"), strong=True)
-            items.append([kind, f"Step {whole(number(alarm, 'step'))}: {alarm.get('message') or ''}"])
+            items.append([kind, f"Step {integer(number(alarm, 'step'))}: {alarm.get('message') or ''}"])
         if items:
             blocks += [*([page.Heading(name)] if len(runs) > 1 else []), page.Warnings(items, "")]
     unjudged = [(run.name, remark) for run in runs if (remark := not_judged(run))]
@@ -250,7 +259,7 @@ def _alarms(runs: Sequence[PretrainingRun], names: Sequence[Cell]) -> Section:
     for run in runs:
         if run.metrics.resumed:
             whose = f"{run.name}: resumed" if len(runs) > 1 else "Resumed"
-            steps = ", ".join(whole(number(line, "step")) for line in run.metrics.resumed)
+            steps = ", ".join(integer(number(line, "step")) for line in run.metrics.resumed)
             blocks.append(note(f"{whose} at step {steps}."))
         if count := run.metrics.unreadable:
             blocks.append(note(f"Damaged lines left out of the metrics of {run.name}: {count:,}."))
@@ -269,8 +278,8 @@ def not_judged(run: PretrainingRun) -> str:
         return ""
     return (
         "Not judged: whether the networks learn. These alarms need an evaluation "
-        f"{whole(GRACE_STEPS)} steps after the warm-up, at step {whole(first)} or later; "
-        f"the last was at step {whole(last)}."
+        f"{integer(GRACE_STEPS)} steps after the warm-up, at step {integer(first)} or later; "
+        f"the last was at step {integer(last)}."
     )
 
 
@@ -343,14 +352,14 @@ def _corpora(runs: Sequence[PretrainingRun]) -> Section:
 def corpus_tables(corpus: Record) -> list[Table]:
     """Tables of a corpus: documents, rows and tokens, and how its rows are made."""
     counts = [
-        [name, *(whole(number(group(corpus, name), split)) for split in ("train", "validation"))]
+        [name, *(integer(number(group(corpus, name), split)) for split in ("train", "validation"))]
         for name in ("documents", "rows", "tokens")
     ]
     packing = str(corpus.get("packing", NOTHING))
     properties = [
-        ["row length", f"{whole(number(corpus, 'seq_len'))} tokens"],
+        ["row length", f"{integer(number(corpus, 'seq_len'))} tokens"],
         ["packing", PACKINGS.get(packing, packing)],
         ["padding", percent(number(corpus, "padding_share"), 2)],
-        ["vocabulary", f"{whole(number(corpus, 'vocab_size'))} entries"],
+        ["vocabulary", f"{integer(number(corpus, 'vocab_size'))} entries"],
     ]
     return [Table(["", "to train on", "held out"], counts), Table([], properties, left=[1])]

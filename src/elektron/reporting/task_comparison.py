@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from elektron.reporting import charts, page, sections
-from elektron.reporting.formatting import whole
+from elektron.reporting.formatting import integer
 from elektron.reporting.page import Cell, Inline, Report, Section, Table, named, note, text
 from elektron.reporting.predictions import tested_rows
 from elektron.reporting.seed_comparison import Interval, compare_seeds
@@ -153,5 +153,5 @@ def comparison_table(results: Sequence[TaskResult], names: Sequence[Inline], sha
     if any(best):
         head.append("best baseline")
         columns.append(best)
-    rows = [Cell(whole(result.rows), below=[(result.split, "")]) for result in results]
+    rows = [Cell(integer(result.rows), below=[(result.split, "")]) for result in results]
     return Table([*head, "rows"], list(zip(*columns, rows, strict=True)), left=[1])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from elektron.configuration import format_value
 from elektron.reporting import charts, page, sections
-from elektron.reporting.formatting import NOTHING, duration, percent, whole
+from elektron.reporting.formatting import NOTHING, duration, integer, percent
 from elektron.reporting.page import Cell, Inline, Report, Section, Table, named, note, text
 from elektron.reporting.predictions import prediction_tables
 from elektron.reporting.task_result import SIDES, TaskResult, TrainingRun, read_task_result
@@ -138,7 +138,7 @@ def _confusion(result: TaskResult) -> Section:
             if true != predicted and count > 0
         ]
         most = sorted(pairs, key=lambda pair: -pair[0])[:20]
-        rows = [[true, predicted, whole(count), percent(fraction)] for count, true, predicted, fraction in most]
+        rows = [[true, predicted, integer(count), percent(fraction)] for count, true, predicted, fraction in most]
         table = Table(["true", "predicted", "rows", "of the true class"], rows, left=[1])
         blocks += [page.Heading(f"Most confused of {len(labels)} classes"), table] if rows else []
     return Section("Confusion matrix", blocks)
@@ -152,7 +152,7 @@ def _by_class(result: TaskResult) -> Section:
     rows: list[list[Inline]] = []
     for name, values in shown:
         scores = [percent(values.get(metric)) for metric in ("precision", "recall", "f1")]
-        rows.append([name, *scores, Cell(bar=values.get("f1", 0.0)), whole(values.get("support"))])
+        rows.append([name, *scores, Cell(bar=values.get("f1", 0.0)), integer(values.get("support"))])
     if not rows:
         return Section("By class", [])
     remark = [note(f"The {len(shown)} classes of lowest F1, of {len(known)}.")] if len(known) > len(shown) else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from elektron.reporting.formatting import NOTHING, duration, short, whole
+from elektron.reporting.formatting import NOTHING, compact, duration, integer
 from elektron.reporting.reading import number
 from elektron.reporting.seed_comparison import Spread, pretraining_gain_sentence
 from elektron.reporting.task_result import SIDES, TaskResult
@@ -41,7 +41,7 @@ def how_trained(result: TaskResult) -> str:
 def rows_in_words(result: TaskResult) -> str:
     """The reported rows in words, such as `5,000 test rows`."""
     split = "evaluation" if result.split == "eval" else result.split
-    rows = whole(result.rows) if result.rows is not None else ""
+    rows = integer(result.rows) if result.rows is not None else ""
     return " ".join(filter(None, [rows, split, "rows"]))
 
 
@@ -61,7 +61,7 @@ def lead(result: TaskResult) -> str:
     """The first sentences of a report: encoder, training and main metric."""
     encoder = "/".join(Path(result.model).parts[-2:]) or "an encoder"
     rows = result.details.rows.get("train")
-    on = f" on {whole(rows)} rows" if rows else ""
+    on = f" on {integer(rows)} rows" if rows else ""
     return f"{encoder}, {how_trained(result)}{on}. {main_metric(result)}"
 
 
@@ -72,11 +72,11 @@ def privacy_sentence(privacy: dict[str, Any]) -> str:
         for name in ("epsilon", "delta", "noise_multiplier", "sample_rate", "max_grad_norm")
     )
     steps, trainings = (number(privacy, name) or 1 for name in ("steps", "trainings"))
-    several = f" and the {whole(trainings)} trainings together" if trainings > 1 else ""
+    several = f" and the {integer(trainings)} trainings together" if trainings > 1 else ""
     return (
         f"Differentially private for each training row{several}: ε = {epsilon} at δ = {delta} "
         f"({str(privacy.get('accountant', '')).upper()} accountant, noise multiplier {noise}, sample rate {rate}, "
-        f"{whole(steps)} steps, gradients clipped to {norm}). Rows of eval and test are not protected, and every "
+        f"{integer(steps)} steps, gradients clipped to {norm}). Rows of eval and test are not protected, and every "
         "further training on the same rows adds to ε."
     )
 
@@ -101,11 +101,11 @@ def facts(result: TaskResult) -> dict[str, str]:
     encoder = "encoder" if from_scratch(result) else "pretrained encoder"
     found = {
         encoder if rows else "model": result.model,  # `evaluate` trains nothing
-        "training rows": whole(rows.get("train")),
-        "evaluation rows": whole(rows.get("eval")),
-        "test rows": whole(rows.get("test")),
-        "pretrained weights": short(details.weights.get("loaded") or None),
-        "new weights": short(details.weights.get("new")),
+        "training rows": integer(rows.get("train")),
+        "evaluation rows": integer(rows.get("eval")),
+        "test rows": integer(rows.get("test")),
+        "pretrained weights": compact(details.weights.get("loaded") or None),
+        "new weights": compact(details.weights.get("new")),
         "chosen on": details.chosen_on,
         "training time": duration(kept.seconds if kept else None),
         "device": details.device,
@@ -161,5 +161,5 @@ def pretraining_gain(result: TaskResult) -> tuple[dict[str, Spread], str, str] |
     ends = result.intervals.get(result.metric)
     if ends is not None and result.split == split and result.rows is not None:
         width = metric.format_difference((ends[1] - ends[0]) / 2)
-        said.append(f"Another {whole(result.rows)} {split} rows would move such a value by about ± {width}.")
+        said.append(f"Another {integer(result.rows)} {split} rows would move such a value by about ± {width}.")
     return spreads, split, " ".join(said)

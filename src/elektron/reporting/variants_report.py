@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from elektron.io.files import atomic_write
 from elektron.reporting import charts, markdown, page
-from elektron.reporting.formatting import MetricFormat, decimal, duration, metric_format, scientific, short, whole
+from elektron.reporting.formatting import MetricFormat, compact, decimal, duration, integer, metric_format, scientific
 from elektron.reporting.page import Cell, Inline, Report, Section, Table, note
 from elektron.reporting.seed_comparison import MIN_SEEDS, Interval, Outcome, Spread, compare_seeds, separation_odds
 from elektron.sweep import format_settings
@@ -24,8 +24,8 @@ PRETRAINING_COLUMNS: dict[str, tuple[str, Callable[[float | None], str]]] = {
     "discriminator_auc": ("AUC", lambda value: decimal(value, 3)),
     "flops": ("FLOPs", scientific),
     "seconds": ("time", duration),
-    "tokens": ("tokens", short),
-    "discriminator_parameters": ("parameters", short),
+    "tokens": ("tokens", compact),
+    "discriminator_parameters": ("parameters", compact),
 }
 """Title and format of the columns on pre-training, which have medians over the seeds."""
 
@@ -294,7 +294,7 @@ def notes(comparison: Comparison) -> Iterator[str]:
         )
     for probe in comparison.probes:
         result = comparison.first(probe)
-        rows = f"{whole(result.rows)} rows" if result.rows is not None else "rows"
+        rows = f"{integer(result.rows)} rows" if result.rows is not None else "rows"
         of_eval = ", on which the best epoch was chosen: too good for all variants"
         found = ", ".join(f"{result.format.format_value(value)} ({name})" for name, value in result.baselines.items())
         yield (

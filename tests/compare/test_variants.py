@@ -4,13 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from elektron.compare.variants import (
-    Budget,
-    Variant,
-    parse_budget,
-    parse_budgets,
-    variants,
-)
+from elektron.compare.variants import Budget, Variant, parse_budget, parse_budgets, variants
 from elektron.errors import ElektronError
 from elektron.recipes import pretrain_config
 
@@ -23,10 +17,7 @@ def configured(variant: Variant) -> object:
 
 def test_single_value_applies_to_all_variants_and_is_not_in_names() -> None:
     found = variants("quickstart", ["network.num_hidden_layers=2", "optimizer.learning_rate=1e-3,3e-3"])
-    assert [variant.name for variant in found] == [
-        "optimizer.learning_rate=0.001",
-        "optimizer.learning_rate=0.003",
-    ]
+    assert [variant.name for variant in found] == ["optimizer.learning_rate=0.001", "optimizer.learning_rate=0.003"]
     assert configured(found[1]) == pretrain_config(
         "quickstart",
         {

@@ -33,10 +33,7 @@ from tests.pretraining.conftest import TINY, tiny_config
 def test_parameter_counts_equal_the_pair(family, sharing):
     network = TINY if family not in SHALLOWER_GENERATOR else SHALLOW
     if sharing == "all":
-        network = network | {
-            "generator_width": 1.0,
-            "generator_layers": network["num_hidden_layers"],
-        }
+        network = network | {"generator_width": 1.0, "generator_layers": network["num_hidden_layers"]}
     run = Estimator(tiny(family=family, sharing=sharing, network=NetworkConfig(**network)))
     pair = pair_for(run.config, run.manifest)
     assert {p.device.type for p in run.pair.parameters()} == {"meta"}
@@ -56,21 +53,14 @@ def test_parameter_counts_equal_the_pair(family, sharing):
         {"plan": "two_stage", "plan_options": PlanOptions(generator_steps=5)},
         {"plan": "two_stage", "steps": None, "flops": 3e8},
         {"plan": "alternating"},
-        {
-            "plan": "alternating",
-            "plan_options": PlanOptions(generator_turn=3, discriminator_turn=2, similarity=1.0),
-        },
+        {"plan": "alternating", "plan_options": PlanOptions(generator_turn=3, discriminator_turn=2, similarity=1.0)},
         {"plan": "alternating", "steps": None, "flops": 3e8},
         {"plan": "adversarial"},
         {"objective": "mlm"},
         {"objective": "all_tokens_mlm", "micro_batch_size": 3},
         {"objective": "corrective"},
         {"curriculum": CurriculumConfig(first_length=8, first_batch_size=2)},
-        {
-            "curriculum": CurriculumConfig(first_length=8, length_fraction=0.8),
-            "plan": "alternating",
-            "steps": 11,
-        },
+        {"curriculum": CurriculumConfig(first_length=8, length_fraction=0.8), "plan": "alternating", "steps": 11},
         {"masking": MaskingConfig(mask_probability=0.4, final_mask_probability=0.15)},
     ],
     ids=str,
@@ -80,11 +70,7 @@ def test_steps_tokens_and_flops_equal_the_run(changes, blocks, tmp_path):
     summary = pretrain(config)
     run = Estimator(estimate_of(config))
     length = run.length()
-    assert (length.steps, length.tokens, length.flops) == (
-        summary["steps"],
-        summary["tokens"],
-        summary["flops"],
-    )
+    assert (length.steps, length.tokens, length.flops) == (summary["steps"], summary["tokens"], summary["flops"])
     assert run.pair.parameter_counts(run.objective.detects) == summary["parameters"]
 
 
@@ -261,20 +247,9 @@ def test_flops_with_frozen_or_released_networks_equal_the_run(blocks, tmp_path):
 def test_large_run_is_estimated_without_counting_every_step():
     """Counting a million steps one by one would take minutes, and real weights would take gigabytes."""
     network = NetworkConfig(
-        num_hidden_layers=24,
-        hidden_size=1024,
-        intermediate_size=4096,
-        num_attention_heads=16,
-        embedding_size=1024,
+        num_hidden_layers=24, hidden_size=1024, intermediate_size=4096, num_attention_heads=16, embedding_size=1024
     )
-    config = tiny(
-        steps=1_000_000,
-        batch_size=2048,
-        seq_len=512,
-        vocab_size=30522,
-        network=network,
-        family="electra",
-    )
+    config = tiny(steps=1_000_000, batch_size=2048, seq_len=512, vocab_size=30522, network=network, family="electra")
     found = Estimator(config).estimate()
     assert found.parameters["discriminator"] == pytest.approx(335e6, rel=0.01)
     assert found.length.steps == 1_000_000
@@ -311,14 +286,8 @@ BLOCKLESS = ("--vocab-size", "100", "--seq-len", "32")
         (("--data", ".", *BLOCKLESS), "--vocab-size and --seq-len follow from the blocks"),
         (("--data", "."), ". holds no blocks"),
         (("--data", "nowhere"), "nowhere: no such folder"),
-        (
-            ("--vocab-size", "5", "--seq-len", "32"),
-            "--vocab-size must be above 5 and at most 16777216, got 5",
-        ),
-        (
-            ("--vocab-size", "100", "--seq-len", "2"),
-            "--seq-len must be above 2 and at most 1048576, got 2",
-        ),
+        (("--vocab-size", "5", "--seq-len", "32"), "--vocab-size must be above 5 and at most 16777216, got 5"),
+        (("--vocab-size", "100", "--seq-len", "2"), "--seq-len must be above 2 and at most 1048576, got 2"),
         ((*BLOCKLESS, "--throughput", "0"), "--throughput must be above 0, got 0"),
         ((*BLOCKLESS, "--throughput", "1", "--probe", "true"), "cannot be used together"),
         (
@@ -328,10 +297,7 @@ BLOCKLESS = ("--vocab-size", "100", "--seq-len", "32")
         ((*BLOCKLESS, "--memory-per-device", "0GB"), "--memory-per-device must be a size"),
         ((*BLOCKLESS, "--devices", "0"), "--devices must be from 1 to 1048576, got 0"),
         ((*BLOCKLESS, "--batch-size", "0"), "--batch-size must be from 1 to 1048576, got 0"),
-        (
-            (*BLOCKLESS, "--network.num-attention-heads", "7"),
-            "cannot split a width of 128 over 7 heads",
-        ),
+        ((*BLOCKLESS, "--network.num-attention-heads", "7"), "cannot split a width of 128 over 7 heads"),
         (
             (*BLOCKLESS, "--masking.unit", "whole_word", "--masking.segmenter", "nope:f"),
             "--masking.segmenter nope:f: No module named 'nope'",

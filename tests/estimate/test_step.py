@@ -7,13 +7,7 @@ import torch
 
 from elektron.accelerator import Accelerator
 from elektron.estimate.estimate import Estimator
-from elektron.estimate.step import (
-    LiveBytes,
-    TrainingStep,
-    bytes_of,
-    count_memory,
-    resident_peak,
-)
+from elektron.estimate.step import LiveBytes, TrainingStep, bytes_of, count_memory, resident_peak
 from elektron.models.families import FAMILIES
 from elektron.pretraining.compatibility import SHALLOWER_GENERATOR
 from elektron.pretraining.config import NetworkConfig, OptimizerConfig, PlanOptions

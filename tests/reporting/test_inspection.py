@@ -17,12 +17,7 @@ from elektron.reporting.inspection import escaped, inspect, rows_as_text
 def blocks(request: pytest.FixtureRequest, corpus_file: Path, tokenizer_folder: Path, tmp_path: Path) -> Path:
     prepare(
         PrepareConfig(
-            [str(corpus_file)],
-            str(tokenizer_folder),
-            tmp_path / "blocks",
-            seq_len=32,
-            packing=request.param,
-            workers=1,
+            [str(corpus_file)], str(tokenizer_folder), tmp_path / "blocks", seq_len=32, packing=request.param, workers=1
         )
     )
     return tmp_path / "blocks"

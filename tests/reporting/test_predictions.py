@@ -11,13 +11,7 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from tokenizers.processors import TemplateProcessing
 
 from elektron.reporting.page import Heading, Table, Token
-from elektron.reporting.predictions import (
-    MAX_TOKENS,
-    around,
-    middle_left_out,
-    prediction_tables,
-    shortened,
-)
+from elektron.reporting.predictions import MAX_TOKENS, around, middle_left_out, prediction_tables, shortened
 from elektron.reporting.task_result import read_task_result
 from tests.reporting import tuned
 
@@ -129,14 +123,7 @@ def test_choices_in_separate_columns(tmp_path: Path) -> None:
     files = tuned.classification()
     files["task.json"] |= {"task": "multiple-choice"}
     files["details.json"] |= {"columns": {"choices": "a,b", "label": "answer"}}
-    row = {
-        "text": "Is it?",
-        "a": "yes",
-        "b": "no",
-        "answer": 0,
-        "predicted_label": 1,
-        "predicted_score": 0.7,
-    }
+    row = {"text": "Is it?", "a": "yes", "b": "no", "answer": 0, "predicted_label": 1, "predicted_score": 0.7}
     files["predictions.jsonl"] = [row]
     (table,) = shown(tmp_path, files)
     assert table.rows == [["no (70 %)", "yes", "Is it?"]]
@@ -197,15 +184,8 @@ def test_numbers_are_shown_with_distinguishing_digits(tmp_path: Path) -> None:
 def test_malformed_rows_are_shown_without_prediction(tmp_path: Path) -> None:
     for name, make in tuned.KINDS.items():
         files = make()
-        files["predictions.jsonl"] = [
-            {},
-            {"text": None},
-            {"label": {"a": [1]}, "predicted_score": "x"},
-        ]
-        files["predictions.jsonl"] += [
-            {"tokens": "a", "predicted_tags": 3},
-            {"answers": 3, "context": []},
-        ]
+        files["predictions.jsonl"] = [{}, {"text": None}, {"label": {"a": [1]}, "predicted_score": "x"}]
+        files["predictions.jsonl"] += [{"tokens": "a", "predicted_tags": 3}, {"answers": 3, "context": []}]
         rows = [cells for table in shown(tmp_path / name, files) for cells in table.rows]
         if name == "tagging":
             assert [cell.tokens for (cell,) in rows] == [[]] * 4  # at most 4 sentences without a wrong tag

@@ -14,22 +14,8 @@ from elektron.reporting.config import ReportConfig
 from elektron.reporting.examples import Shades, running_text, shades
 from elektron.reporting.formatting import metric_format
 from elektron.reporting.page import Cell, Details, Group, Table
-from elektron.reporting.pretraining_report import (
-    COMPARED,
-    COSTS,
-    comparison,
-    facts,
-    lead,
-    same_text,
-    status,
-    tiles,
-)
-from elektron.reporting.pretraining_run import (
-    Example,
-    PretrainingRun,
-    read_run,
-    read_runs,
-)
+from elektron.reporting.pretraining_report import COMPARED, COSTS, comparison, facts, lead, same_text, status, tiles
+from elektron.reporting.pretraining_run import Example, PretrainingRun, read_run, read_runs
 from elektron.reporting.sections import settings_section
 from elektron.reporting.usage import detector_code
 from tests.reporting.conftest import CONFIG, CORPUS, MakeRun

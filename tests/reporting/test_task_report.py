@@ -69,10 +69,7 @@ def test_report_accepts_folder_of_fine_tuned_model(tmp_path: Path) -> None:
 
 def test_report_compares_several_models(tmp_path: Path) -> None:
     worse = changed(tuned.classification(), "metrics.json", accuracy=0.8, f1=0.84)
-    folders = [
-        tuned.write(tmp_path / "a", tuned.classification()),
-        tuned.write(tmp_path / "b", worse),
-    ]
+    folders = [tuned.write(tmp_path / "a", tuned.classification()), tuned.write(tmp_path / "b", worse)]
     text = report(ReportConfig(folders, tmp_path / "page.html")).read_text()
     told = Page(text)
     stands_alone(told)
@@ -109,10 +106,7 @@ def seeds(*figures: float) -> tuned.Files:
 def test_models_are_compared_by_seed_comparison_rule(
     figures: tuple[float, ...], found: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folders = [
-        tuned.write(tmp_path / "a", seeds(0.81, 0.82, 0.83)),
-        tuned.write(tmp_path / "b", seeds(*figures)),
-    ]
+    folders = [tuned.write(tmp_path / "a", seeds(0.81, 0.82, 0.83)), tuned.write(tmp_path / "b", seeds(*figures))]
     told = Page(report(ReportConfig(folders, tmp_path / "page.html")).read_text())
     assert found in told.words
     assert capsys.readouterr().out.startswith(found)

@@ -24,10 +24,7 @@ from elektron.reporting.variants_report import (
 )
 from tests.reporting.pages import HOSTILE, Page
 
-PROBES = {
-    "sst2": "classification --train sst2/train.tsv",
-    "sts-b": "regression --train sts-b/train.tsv",
-}
+PROBES = {"sst2": "classification --train sst2/train.tsv", "sts-b": "regression --train sts-b/train.tsv"}
 QUALITY = {"objective=rtd": 0.80, "objective=mlm": 0.75, "objective=electra_15": 0.795}
 
 
@@ -54,17 +51,12 @@ def run(variant: str, budget: str, seed: int, compute: float) -> VariantRun:
         discriminator_auc=None if "mlm" in variant else 0.81,
         parameters={"discriminator": 13_549_313},
         device="CPU, 2 threads",
-        probes={
-            "sst2": sst2(quality, (quality - 0.02, quality + 0.02)),
-            "sts-b": stsb(quality - 0.2, (0.4, 0.8)),
-        },
+        probes={"sst2": sst2(quality, (quality - 0.02, quality + 0.02)), "sts-b": stsb(quality - 0.2, (0.4, 0.8))},
     )
 
 
 def comparison(
-    names: tuple[str, ...] = tuple(QUALITY),
-    budgets: tuple[str, ...] = ("2m", "10m"),
-    seeds: int = 3,
+    names: tuple[str, ...] = tuple(QUALITY), budgets: tuple[str, ...] = ("2m", "10m"), seeds: int = 3
 ) -> Comparison:
     return Comparison(
         recipe="elektron-small",
@@ -199,11 +191,7 @@ def test_runs_without_flops_keep_charts_and_table_rows() -> None:
 
 @pytest.mark.parametrize(
     ("low", "high", "ticks"),
-    [
-        (1e14, 1e16, [1e14, 5e14, 2e15, 1e16]),
-        (0.9e15, 3.5e15, [1e15, 2e15]),
-        (2.1e15, 5.5e15, [5e15]),
-    ],
+    [(1e14, 1e16, [1e14, 5e14, 2e15, 1e16]), (0.9e15, 3.5e15, [1e15, 2e15]), (2.1e15, 5.5e15, [5e15])],
 )
 def test_round_numbers_of_logarithmic_axis(low: float, high: float, ticks: list[float]) -> None:
     assert round_numbers(low, high) == pytest.approx(ticks)

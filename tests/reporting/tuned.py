@@ -107,14 +107,7 @@ def classification() -> Files:
         wrong = draw.random() < 0.17
         said = {"neg": "pos", "pos": "neg"}[truth] if wrong else truth
         text = draw.choice(POSITIVE if truth == "pos" else NEGATIVE) + f" ({place})"
-        rows.append(
-            {
-                "text": text,
-                "label": truth,
-                "predicted_label": said,
-                "predicted_score": draw.uniform(0.5, 1),
-            }
-        )
+        rows.append({"text": text, "label": truth, "predicted_label": said, "predicted_score": draw.uniform(0.5, 1)})
     low, high = {"learning_rate": 0.0003}, {"learning_rate": 0.001}
     runs = [
         run(figure=0.801, settings=low, test=False),
@@ -185,21 +178,13 @@ def many_classes(classes: int = 14) -> Files:
         for a in range(classes)
     ]
     figures = {
-        name: {
-            "precision": 0.7 + place / 100,
-            "recall": 0.8,
-            "f1": 0.75 + place / 100,
-            "support": 90,
-        }
+        name: {"precision": 0.7 + place / 100, "recall": 0.8, "f1": 0.75 + place / 100, "support": 90}
         for place, name in enumerate(labels)
     }
     files = classification()
     files["task.json"] |= {"labels": labels}
     files["config.yaml"] = CONFIG | {"eval": ["0.1"], "test": []}
-    files["metrics.json"] |= {
-        "split": "eval",
-        "baselines": [baseline("always 'topic 1'", accuracy=0.09)],
-    }
+    files["metrics.json"] |= {"split": "eval", "baselines": [baseline("always 'topic 1'", accuracy=0.09)]}
     files["details.json"] |= {
         "reported_on": "eval",
         "test_rows": 0,
@@ -247,10 +232,7 @@ def regression() -> Files:
             "points": points,
             "columns": {"text": "sentence1", "pair": "sentence2", "label": "score"},
         },
-        "runs.json": [
-            run(figure=0.871, name="pearson", kept=True),
-            run(seed=2, figure=0.866, name="pearson"),
-        ],
+        "runs.json": [run(figure=0.871, name="pearson", kept=True), run(seed=2, figure=0.866, name="pearson")],
         "predictions.jsonl": rows,
     }
 
@@ -358,10 +340,7 @@ def translation() -> Files:
             "seconds": 1900.0,
         },
         "details.json": DETAILS
-        | {
-            "metric": "bleu",
-            "notes": {"bleu": "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.5.1"},
-        },
+        | {"metric": "bleu", "notes": {"bleu": "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.5.1"}},
         "runs.json": [
             run(figure=17.4, name="bleu", kept=True)
             | {"epochs": [{"epoch": e, "train_loss": 5 / e, "eval": None, "eval_loss": 4 / e} for e in (1, 2, 3)]}

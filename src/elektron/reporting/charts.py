@@ -39,7 +39,7 @@ MARKERS = [
 ]  # fmt: skip
 
 # Width and height in CSS pixels. Charts are shown at about this size, so that their text has the same size.
-LARGE, SMALL, SQUARE = (440, 265), (340, 180), (360, 340)
+SIZES = {"large": (440, 265), "small": (340, 180), "square": (360, 340)}
 FONT_SIZE = 11.5
 MARGINS = {"left": 46, "right": 14, "top": 10, "bottom": 36}
 
@@ -78,10 +78,6 @@ class Ticks(Formatter):
     def __init__(self, format_number: FormatNumber = tick) -> None:
         self._format = format_number
 
-    def __call__(self, value: float, pos: int | None = None) -> str:
-        """Format one tick."""
-        return self._format(value)
-
     def format_ticks(self, values: Sequence[float]) -> list[str]:
         """Format all ticks of an axis."""
         texts = [self._format(value) for value in values]
@@ -98,7 +94,7 @@ def line_chart(
     format_x: FormatNumber = tick,
     format_y: FormatNumber = tick,
     *,
-    size: tuple[int, int] = LARGE,
+    size: str = "large",
     log_x: bool = False,
     y_from_zero: bool = False,
     dashed: Sequence[Sequence[Point]] = (),
@@ -112,14 +108,14 @@ def line_chart(
         x_label: what the x axis is.
         format_x: formats the ticks of the x axis.
         format_y: formats the ticks of the y axis.
-        size: width and height in pixels.
+        size: a key of SIZES.
         log_x: whether the x axis is logarithmic; a linear one begins at 0.
         y_from_zero: whether the y axis begins at 0.
         dashed: reference curves.
         dashed_label: label of the reference curves.
         integer_x: whether the x axis has ticks at integers only.
     """
-    figure, axes = _new_axes(size, 62 if log_x else 52 if format_y is not tick else MARGINS["left"])
+    figure, axes = _new_axes(SIZES[size], 62 if log_x else 52 if format_y is not tick else MARGINS["left"])
     for points, options in drawn:
         axes.plot([x for x, _ in points], [y for _, y in points], **options)
     for points in dashed:
@@ -156,8 +152,8 @@ def line_end(points: Sequence[Point], run: Style) -> Line:
 def round_numbers(low: float, high: float) -> list[float]:
     """Up to five numbers 1, 2 or 5 × 10ⁿ in a range; at least one if its ends differ by a factor above 2.5."""
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    found = [m * 10.0**e for e in exponents for m in (1, 2, 5) if low <= m * 10.0**e <= high]
-    return found[:: math.ceil(len(found) / 5)]
+    numbers = [m * 10.0**e for e in exponents for m in (1, 2, 5) if low <= m * 10.0**e <= high]
+    return numbers[:: math.ceil(len(numbers) / 5)]
 
 
 @dataclass(frozen=True)
@@ -173,7 +169,7 @@ def dot_plot(rows: Sequence[Dots], x_label: str, format_number: FormatNumber) ->
     """Draw a metric of several sides or models, one row each, the first at the top."""
     labels = [row.label for row in rows]
     labelled = any(labels)
-    figure, axes = _new_axes((LARGE[0], 45 + 40 * len(rows)), left=32 + 6 * max(map(len, labels), default=0))
+    figure, axes = _new_axes((SIZES["large"][0], 45 + 40 * len(rows)), left=32 + 6 * max(map(len, labels), default=0))
     for index, row in enumerate(rows):
         run, place = style(index), len(rows) - 1 - index
         if row.interval is not None:
@@ -187,7 +183,7 @@ def dot_plot(rows: Sequence[Dots], x_label: str, format_number: FormatNumber) ->
     axes.set_yticks(range(len(rows)), labels[::-1])
     axes.margins(x=0.12)
     axes.grid(axis="x", color=GRID, linewidth=1)
-    _label_axis(axes.xaxis, x_label, format_number, most=6)
+    _label_axis(axes.xaxis, x_label, format_number, bins=6)
     return figure
 
 
@@ -201,7 +197,7 @@ def dots_of_seeds(sides: Mapping[str, Spread], metric: MetricFormat, split: str,
 
 def scatter(points: Sequence[Point]) -> Figure:
     """Draw predicted against true numbers, and the line on which predictions are right."""
-    figure, axes = _new_axes(SQUARE, left=52)
+    figure, axes = _new_axes(SIZES["square"], left=52)
     truth, predicted = map(list, zip(*points, strict=True))
     ends = [min(truth + predicted), max(truth + predicted)]
     axes.plot(ends, ends, color=TEXT, linewidth=1, linestyle=(0, (4, 3)), zorder=3)
@@ -260,9 +256,9 @@ def _new_axes(size: tuple[int, int], left: int) -> tuple[Figure, Axes]:
     """A new figure and axes, with the same margins in every chart so that charts side by side are aligned."""
     width, height = size
     figure = Figure(figsize=(width / 72, height / 72))  # SVG has 72 units an inch
-    bottom, used = MARGINS["bottom"], MARGINS["bottom"] + MARGINS["top"]
-    right = left + MARGINS["right"]
-    axes = figure.add_axes((left / width, bottom / height, 1 - right / width, 1 - used / height))
+    inner_width = width - left - MARGINS["right"]
+    inner_height = height - MARGINS["bottom"] - MARGINS["top"]
+    axes = figure.add_axes((left / width, MARGINS["bottom"] / height, inner_width / width, inner_height / height))
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color(RULE)
     axes.tick_params(length=0, pad=6, colors=TEXT, labelsize=FONT_SIZE)
@@ -272,8 +268,8 @@ def _new_axes(size: tuple[int, int], left: int) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _label_axis(axis: Axis, label: str, format_number: FormatNumber, most: int = 5, *, integer: bool = False) -> None:
+def _label_axis(axis: Axis, label: str, format_number: FormatNumber, bins: int = 5, *, integer: bool = False) -> None:
     if label:
         axis.axes.set_xlabel(label, loc="right")
-    axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 2.5, 5, 10], integer=integer))
+    axis.set_major_locator(MaxNLocator(bins, steps=[1, 2, 2.5, 5, 10], integer=integer))
     axis.set_major_formatter(Ticks(format_number))

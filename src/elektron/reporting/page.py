@@ -272,12 +272,17 @@ class Report:
             raise ElektronError(f"{out}: the page cannot be written ({error.strerror}): choose another name") from error
 
 
-def templates(autoescape: bool = True, finalize: Callable[[Any], Any] | None = None) -> Environment:
+def show_control_characters(value: Any) -> Any:
+    """Replace control characters in a string by visible escapes; any other value, Markup included, is unchanged."""
+    return escape_control(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def templates(autoescape: bool = True, finalize: Callable[[Any], Any] = show_control_characters) -> Environment:
     """Create the environment that loads the templates of this package.
 
     Args:
         autoescape: whether what is printed is escaped for HTML.
-        finalize: applied to everything that is printed (default: makes control characters visible).
+        finalize: applied to everything that is printed, before it is escaped.
     """
     return Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -285,10 +290,5 @@ def templates(autoescape: bool = True, finalize: Callable[[Any], Any] | None = N
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=finalize or _control_characters_visible,
+        finalize=finalize,
     )
-
-
-def _control_characters_visible(value: Any) -> Any:
-    """Applied to every expression of the template before it is escaped."""
-    return escape_control(value) if isinstance(value, str) and not isinstance(value, Markup) else value

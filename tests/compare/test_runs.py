@@ -48,7 +48,7 @@ def test_stored_result_determines_remaining_probes(tmp_path: Path) -> None:
     found = make_run(run, "p").result()
     assert found is not None and found.probes["p"].value == 0.5
     assert make_run(run).result() == found
-    assert [probe.name for probe in make_run(run, "p", "q").left(found)] == ["q"]
+    assert [probe.name for probe in make_run(run, "p", "q").remaining(found)] == ["q"]
     for text in ("{", '{"probes": {}}', '{"probes": {"p": 1}}', "[]"):
         (run / RESULT).write_text(text)
         with pytest.raises(ElektronError, match=r"result\.json is damaged"):

@@ -95,9 +95,11 @@ def test_parse_budget(text: str, budget: Budget) -> None:
     assert parse_budget(text) == budget
 
 
-def test_budget_sets_length_of_pretraining() -> None:
-    assert parse_budget("90s").length == {"minutes": 1.5}
-    assert parse_budget("2e15flops").length == {"flops": 2e15}
+@pytest.mark.parametrize(("text", "minutes", "flops"), [("90s", 1.5, None), ("2e15flops", None, 2e15)])
+def test_budget_sets_length_of_pretraining(text: str, minutes: float | None, flops: float | None) -> None:
+    (variant,) = variants("quickstart", [])
+    config = variant.configured(parse_budget(text), Path("blocks"), Path("out"), 3)
+    assert (config.minutes, config.flops) == (minutes, flops)
 
 
 @pytest.mark.parametrize("text", ["10", "m", "0m", "-1m", "1e999flops", "1..5m", "10 min", "nanm", ""])

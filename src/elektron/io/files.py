@@ -82,8 +82,7 @@ def check_readable(path: Path) -> None:
 def to_json(value: Any, indent: int | None = None) -> str:
     """Serialize a value to JSON.
 
-    Dataclasses become objects (by their method `as_json` if they have one), and paths become strings. Infinities
-    and NaN, which JSON does not have, become null.
+    Dataclasses become objects, and paths become strings. Infinities and NaN, which JSON does not have, become null.
     """
     try:
         return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False, default=_plain)
@@ -92,8 +91,6 @@ def to_json(value: Any, indent: int | None = None) -> str:
 
 
 def _plain(value: Any) -> Any:
-    if hasattr(value, "as_json"):
-        return value.as_json()
     return vars(value) if is_dataclass(value) else os.fspath(value)
 
 

@@ -23,7 +23,7 @@ from matplotlib.ticker import FixedLocator, Formatter, MaxNLocator, NullLocator
 
 from elektron.reporting import formatting
 from elektron.reporting.formatting import MetricFormat
-from elektron.reporting.seed_comparison import Spread
+from elektron.reporting.seed_comparison import Interval, Spread
 
 # The page's colours in light mode; in inline SVG they become its CSS variables, light or dark.
 TEXT, GRID, RULE = "#6a6459", "#ece8df", "#b3ab9d"
@@ -156,31 +156,25 @@ def round_numbers(low: float, high: float) -> list[float]:
     return numbers[:: math.ceil(len(numbers) / 5)]
 
 
-@dataclass(frozen=True)
-class Dots:
-    """One row of a dot plot: several values with a bar at the median, or one with its interval."""
-
-    values: Sequence[float]
-    interval: tuple[float, float] | None = None
-    label: str = ""
-
-
-def dot_plot(rows: Sequence[Dots], x_label: str, format_number: FormatNumber) -> Figure:
-    """Draw a metric of several sides or models, one row each, the first at the top."""
-    labels = [row.label for row in rows]
-    labelled = any(labels)
-    figure, axes = _new_axes((SIZES["large"][0], 45 + 40 * len(rows)), left=32 + 6 * max(map(len, labels), default=0))
-    for index, row in enumerate(rows):
-        run, place = style(index), len(rows) - 1 - index
-        if row.interval is not None:
-            axes.plot(row.interval, [place, place], color=run.color, linewidth=2.2)
-        elif row.values:
-            median = statistics.median(row.values)
-            axes.plot([median] * 2, [place - 0.26, place + 0.26], color=run.color, linewidth=2.2)
-        alpha = 0.65 if labelled else 1
-        axes.plot(row.values, [place] * len(row.values), run.marker, color=run.color, markersize=7, alpha=alpha)
-    axes.set_ylim(-0.6, len(rows) - 0.4)
-    axes.set_yticks(range(len(rows)), labels[::-1])
+def dot_plot(
+    values: Sequence[Sequence[float]],
+    x_label: str,
+    format_number: FormatNumber,
+    labels: Sequence[str] = (),
+    intervals: Sequence[Interval | None] = (),
+) -> Figure:
+    """Draw the values of sides or models, one row each, the first at the top, with an interval or the median."""
+    size = (SIZES["large"][0], 45 + 40 * len(values))
+    figure, axes = _new_axes(size, left=32 + 6 * max(map(len, labels), default=0))
+    for index, row in enumerate(values):
+        run, y = style(index), len(values) - 1 - index
+        if intervals and (ends := intervals[index]):
+            axes.plot(ends, [y, y], color=run.color, linewidth=2.2)
+        elif row and not intervals:
+            axes.plot([statistics.median(row)] * 2, [y - 0.26, y + 0.26], color=run.color, linewidth=2.2)
+        axes.plot(row, [y] * len(row), run.marker, color=run.color, markersize=7, alpha=0.65 if labels else 1)
+    axes.set_ylim(-0.6, len(values) - 0.4)
+    axes.set_yticks(range(len(values)), labels[::-1] or [""] * len(values))
     axes.margins(x=0.12)
     axes.grid(axis="x", color=GRID, linewidth=1)
     _label_axis(axes.xaxis, x_label, format_number, bins=6)
@@ -189,10 +183,10 @@ def dot_plot(rows: Sequence[Dots], x_label: str, format_number: FormatNumber) ->
 
 def dots_of_seeds(sides: Mapping[str, Spread], metric: MetricFormat, split: str, name: str) -> Markup:
     """Draw a metric of one or several sides as inline SVG, with one dot per seed."""
-    rows = [Dots(spread.values, label=side) for side, spread in sides.items()]
     label = f"{metric.title_in_chart} on {split}"
-    title = f"{label} of every seed, {' and '.join(sides)}"
-    return inline_svg(dot_plot(rows, label, metric.format_tick), name, title)
+    values = [spread.values for spread in sides.values()]
+    figure = dot_plot(values, label, metric.format_tick, list(sides))
+    return inline_svg(figure, name, f"{label} of every seed, {' and '.join(sides)}")
 
 
 def scatter(points: Sequence[Point]) -> Figure:

@@ -46,18 +46,18 @@ class Shades:
 
 def shades(examples: Sequence[Example]) -> Shades:
     """Compute the scale of shades over all examples of a run."""
-    found = sorted(p or 0.0 for example in examples for p in example.probability) or [0.0]
-    lowest, tenth, highest = (float(p) for p in np.quantile(found, [0.5, 0.9, 1]))
-    written_out = max(tenth, lowest + 0.6 * max(highest - lowest, LEAST_RANGE))
-    return Shades(found, lowest, highest, written_out)
+    ascending = sorted(p or 0.0 for example in examples for p in example.probability) or [0.0]
+    median, highest_tenth, highest = np.quantile(ascending, [0.5, 0.9, 1]).tolist()
+    written_out = max(highest_tenth, median + 0.6 * max(highest - median, LEAST_RANGE))
+    return Shades(ascending, median, highest, written_out)
 
 
 def running_text(example: Example, scale: Shades) -> list[Token]:
     """Convert the tokens of an example to running text, with spaces between words."""
     tokens, before = [], ""
     columns = (example.tokens, example.original, example.masked, example.replaced)
-    for piece, original, masked, replaced, found in zip(*columns, example.probability, strict=True):
-        probability = min(1.0, max(0.0, found or 0.0))
+    for piece, original, masked, replaced, predicted in zip(*columns, example.probability, strict=True):
+        probability = min(1.0, max(0.0, predicted or 0.0))
         title = f"{percent(probability)} replaced"
         if replaced:
             title += f"; the original is “{_without_prefix(original)}”"

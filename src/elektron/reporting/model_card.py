@@ -155,10 +155,10 @@ def _render(metadata: ModelCardData, settings: Record, **content: Any) -> str:
         "block": lambda text, language: Markup(markdown.block(text, language)),
         "value": format_value,
     }
-    known = [[code(name), code(format_value(value))] for name, value in settings.items() if value is not None]
+    rows = [[code(name), code(format_value(value))] for name, value in settings.items() if value is not None]
     text = environment.get_template("card.md.jinja").render(
         metadata=metadata.to_yaml(),
-        settings=Table(["setting", "value"], known) if known else None,
+        settings=Table(["setting", "value"], rows) if rows else None,
         formatting=formatting,
         number=number,
         pretraining_report=pretraining_report,
@@ -216,8 +216,8 @@ def file_name(name: str) -> str:
 
 def on_hub(model: str) -> bool:
     """Whether `model` has the form NAME or OWNER/NAME, as on the hub, or scratch:RECIPE, and is not a folder."""
-    named = re.fullmatch(r"[\w-][\w.:-]*(/[\w.-]+)?(@[\w./-]+)?", model)
-    return named is not None and not Path(model).is_dir()
+    has_form = re.fullmatch(r"[\w-][\w.:-]*(/[\w.-]+)?(@[\w./-]+)?", model) is not None
+    return has_form and not Path(model).is_dir()
 
 
 def encoder_name(model: str) -> str:
@@ -230,8 +230,7 @@ def _without_folders(run: PretrainingRun) -> PretrainingRun:
     corpus: Record = dict(run.corpus or {})
     sources = corpus.get("sources")
     corpus["sources"] = [file_name(str(s)) for s in sources] if isinstance(sources, list) else []
-    config: dict[str, Any] = dict(run.config)
+    config = dict(run.config)
     if config.get("init_from"):
-        names = str(config["init_from"]).split(",")
-        config["init_from"] = ",".join(map(encoder_name, names))
+        config["init_from"] = ",".join(map(encoder_name, str(config["init_from"]).split(",")))
     return replace(run, corpus=corpus, config=config)

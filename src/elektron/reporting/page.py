@@ -75,7 +75,7 @@ def code(text: str) -> Cell:
 
 def named(text: str, style: Style | None = None, badge: str = "", remark: str = "") -> Cell:
     """A cell with the name of a run, its marker, a badge such as its status, and a remark below."""
-    return Cell(text, style=style, badge=badge, below=[(remark, "remark")] if remark else ())
+    return Cell(text, style=style, badge=badge, below=[(remark, "remark")])
 
 
 class Block:

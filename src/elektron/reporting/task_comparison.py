@@ -42,13 +42,9 @@ def task_comparison(results: Sequence[TaskResult], verdicts: Sequence[str]) -> R
     if len({result.task for result in results}) == 1:
         main = results[0].metric
         metric = results[0].format(main)
-        rows = [
-            charts.Dots([value], result.intervals.get(main, (value, value)))
-            if (value := result.metrics.get(main)) is not None
-            else charts.Dots([])
-            for result in results
-        ]
-        figure = charts.dot_plot(rows, metric.title_in_chart, metric.format_tick)
+        values = [[result.metrics[main]] if main in result.metrics else [] for result in results]
+        intervals = [result.intervals.get(main) for result in results]
+        figure = charts.dot_plot(values, metric.title_in_chart, metric.format_tick, intervals=intervals)
         svg = charts.inline_svg(figure, "intervals", "The main metric of every model")
         caption = f"{metric.title} of the kept models, each with its 95 % interval."
         blocks += [page.Legend(names), page.Chart(svg, caption, size="square")]
@@ -74,8 +70,8 @@ def task_comparison(results: Sequence[TaskResult], verdicts: Sequence[str]) -> R
 
 def same_rows(results: Sequence[TaskResult]) -> bool:
     """Whether all have the same task and main metric and were tested on the same rows."""
-    found = {(result.task, result.metric, result.split, tested_rows(result)) for result in results}
-    return len(found) == 1 and None not in found.pop() and all(reported_spread(result).values for result in results)
+    tested_on = {(result.task, result.metric, result.split, tested_rows(result)) for result in results}
+    return len(tested_on) == 1 and None not in tested_on.pop() and all(reported_spread(r).values for r in results)
 
 
 def verdict(base: TaskResult, other: TaskResult, difference: Interval | None) -> str:
@@ -92,41 +88,42 @@ def verdict(base: TaskResult, other: TaskResult, difference: Interval | None) ->
         for result, side in zip((base, other), sides, strict=True)
         for _ in side.values
     ]
-    found = compare_seeds(sides[0].values, sides[1].values, intervals, metric.less_is_better)
+    outcome = compare_seeds(sides[0].values, sides[1].values, intervals, metric.less_is_better)
     values = " against ".join(metric.format_value(side.median) for side in reversed(sides))
     medians = f"{metric.title} {values}{', medians of seeds' if max(len(side.values) for side in sides) > 1 else ''}"
     names = f"“{other.name}”", f"“{base.name}”"
-    if found.result == "not resolved":
-        said = f"{names[0]} against {names[1]} is not resolved, {found.reason}: {medians}."
+    if outcome.result == "not resolved":
+        sentence = f"{names[0]} against {names[1]} is not resolved, {outcome.reason}: {medians}."
     else:
-        better, worse = names if found.result == "ahead" else reversed(names)
+        ahead = outcome.result == "ahead"
+        better, worse = names if ahead else reversed(names)
         points = metric.format_difference(abs(sides[1].median - sides[0].median))
-        of = "ahead of" if found.result == "ahead" else "behind"
-        beats = f"every seed of {better} beats every seed of {worse}"
-        said = f"{names[0]} is {of} {names[1]} by {points} ({medians}): {beats}."
+        sentence = (
+            f"{names[0]} is {'ahead of' if ahead else 'behind'} {names[1]} by {points} ({medians}): every seed of "
+            f"{better} beats every seed of {worse}."
+        )
     if difference is not None:
         ends = metric.format_difference_interval(difference)
-        said += (
+        sentence += (
             f" Of the kept models alone, {names[0]} minus {names[1]} is {ends} (95 % interval, both resampled over the "
             f"same {rows_in_words(base)})."
         )
-    return said
+    return sentence
 
 
 def best_baseline(result: TaskResult) -> Inline:
     """The main metric of the best baseline on the same rows, with the baseline's name; empty if there is none."""
-    metric, known = result.format(result.metric), result.of_baselines(result.metric)
-    if not known:
+    metric, values = result.format(result.metric), result.of_baselines(result.metric)
+    if not values:
         return ""
-    sign = -1 if metric.less_is_better else 1
-    name = max(known, key=lambda name: sign * known[name])
-    return Cell(metric.format_value(known[name]), below=[(name, "")])
+    name = (min if metric.less_is_better else max)(values, key=values.__getitem__)
+    return Cell(metric.format_value(values[name]), below=[(name, "")])
 
 
 def comparison_table(results: Sequence[TaskResult], names: Sequence[Inline], shared: bool) -> Table:
     """The main metrics, then those in tiles; the best is marked if all were tested on the same rows."""
-    found = dict.fromkeys([*(result.metric for result in results), *TILES, "loss"])
-    known = [name for name in found if any(name in result.metrics for result in results)]
+    order = dict.fromkeys([*(result.metric for result in results), *TILES, "loss"])
+    metrics = [name for name in order if any(name in result.metrics for result in results)]
     head = ["model", "task"]
     columns: list[Sequence[Inline]] = [names, [task_name(result) for result in results]]
     spreads = [reported_spread(result) for result in results]
@@ -134,7 +131,7 @@ def comparison_table(results: Sequence[TaskResult], names: Sequence[Inline], sha
         metric, medians = results[0].format(results[0].metric), [spread.median for spread in spreads]
         head.append(f"{metric.title}, median of seeds")
         columns.append(sections.metric_cells(medians, metric, [False] * len(results), [s.ends for s in spreads]))
-    for name in known[:6]:
+    for name in metrics[:6]:
         metric = next(result.format(name) for result in results if name in result.metrics)
         values = [result.metrics.get(name) for result in results]
         intervals = [result.intervals.get(name) for result in results]
@@ -142,11 +139,7 @@ def comparison_table(results: Sequence[TaskResult], names: Sequence[Inline], sha
             columns.append(sections.metric_cells(values, metric, [not several] * len(results), intervals))
         else:  # perhaps of several tasks, whose F1 have different scales
             columns.append(
-                [
-                    cell
-                    for result, value, ends in zip(results, values, intervals, strict=True)
-                    for cell in sections.metric_cells([value], result.format(name), [False], [ends])
-                ]
+                [sections.metric_cell(r.metrics.get(name), r.format(name), r.intervals.get(name)) for r in results]
             )
         head.append(metric.title)
     best = [best_baseline(result) for result in results]

@@ -223,7 +223,7 @@ def runs_table(result: TaskResult) -> Table:
         value = run.eval.get(result.metric)
         is_best = value is not None and value == best[run.side]
         remark = f"collapsed: {run.collapsed}" if run.collapsed else ""
-        below = [("best of its side", "best")] if is_best else []
+        below = [("best of its side" if is_best else "", "best")]
         rows.append(
             [
                 named(SIDES.get(run.side, run.side), charts.style(index), "kept" if run.kept else "", remark),

@@ -47,8 +47,9 @@ def encoder_code(run: PretrainingRun, folder: str) -> str:
 
 def detector_code(run: PretrainingRun) -> str:
     """Code that computes the probability that each token was replaced; empty if the objective does not train that."""
-    learned = run.config.get("objective") not in WITHOUT_DETECTOR
-    return _render("detector", run.config.get("family")) if learned else ""
+    if run.config.get("objective") in WITHOUT_DETECTOR:
+        return ""
+    return _render("detector", run.config.get("family"))
 
 
 def task_usage(result: TaskResult) -> list[Block]:

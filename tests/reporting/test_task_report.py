@@ -303,13 +303,9 @@ def test_non_finite_metrics_are_left_out(value: str, tmp_path: Path) -> None:
 
 def test_chosen_settings_are_kept_or_run_most_often(tmp_path: Path) -> None:
     result = read_task_result(tuned.write(tmp_path / "a", tuned.classification()))
-    assert result.tried == ["learning_rate"]
-    assert [(t.side, len(t.runs)) for t in result.trials] == [
-        ("pretrained", 1), ("pretrained", 3), ("scratch", 1), ("scratch", 3),
-    ]  # fmt: skip
+    assert result.varied_settings == ["learning_rate"]
     for side in ("pretrained", "scratch"):
-        trial = result.chosen(side)
-        assert trial is not None and trial.settings == {"learning_rate": 0.001}
+        assert [run.settings for run in result.chosen_runs(side)] == [{"learning_rate": 0.001}] * 3
 
 
 def test_settings_best_on_eval_are_chosen_with_one_seed(tmp_path: Path) -> None:
@@ -318,8 +314,8 @@ def test_settings_best_on_eval_are_chosen_with_one_seed(tmp_path: Path) -> None:
         tuned.run("scratch", figure=figure, settings={"epochs": count})
         for count, figure in ((3, 0.7), (10, 0.8), (30, 0.75))
     ]
-    trial = read_task_result(tuned.write(tmp_path / "a", files)).chosen("scratch")
-    assert trial is not None and trial.settings == {"epochs": 10}
+    (run,) = read_task_result(tuned.write(tmp_path / "a", files)).chosen_runs("scratch")
+    assert run.settings == {"epochs": 10}
 
 
 def test_sides_are_compared_on_eval_if_one_has_no_test_metrics(tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ from elektron.pretraining.schedules import Shape
 log = logging.getLogger(__name__)
 
 PROBE_SECONDS = 30.0
+LEARNING_RATE = 1e-3  # the cost of a step is the same for any
 FUSED = "fused"
 
 
@@ -113,17 +114,13 @@ class TrainingStep:
             output = self.forward(self.pair, batch.micro_batches[0], roles, temperature)
         torch.stack(list(self.objective.losses(output, batch, roles).values())).sum().backward()
 
-    def update(self) -> None:
-        """Update the parameters, with a small learning rate: the cost is the same for any."""
-        self.optimizer.step(1e-3)
-
     def seconds(self, roles: UpdateRoles, batch: GlobalBatch) -> tuple[float, float]:
         """Take a step; returns the seconds of forward and backward, and of the update."""
-        times = [self._now()]
+        begin = self._now()
         self.forward_backward(roles, batch)
-        times.append(self._now())
-        self.update()
-        return times[1] - times[0], self._now() - times[1]
+        middle = self._now()
+        self.optimizer.step(LEARNING_RATE)
+        return middle - begin, self._now() - middle
 
     def _now(self) -> float:
         """The time after the device has finished its work."""
@@ -220,7 +217,7 @@ def count_memory(
             gradients = max(gradients, with_gradients, key=bytes_of)
             before = bytes_of(step.optimizer.state_tensors().values())
             peak, live.peak = max(peak, live.peak - before), live.now
-            step.update()
+            step.optimizer.step(LEARNING_RATE)
             peak = max(peak, live.peak - bytes_of(step.optimizer.state_tensors().values()))
     weights, state = list(pair.parameters()), list(step.optimizer.state_tensors().values())
     activations = peak - bytes_of(weights)

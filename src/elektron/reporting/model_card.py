@@ -28,14 +28,9 @@ from elektron.terminal import escape_control
 
 CARD = "README.md"
 DIGEST = "\n<!-- generated; SHA-256 of the text above: {} -->\n"
-PIPELINES = {
+PIPELINES = {name: name for name in task_summary.TASKS} | {
     "classification": "text-classification",
     "regression": "text-classification",
-    "token-classification": "token-classification",
-    "question-answering": "question-answering",
-    "multiple-choice": "multiple-choice",
-    "translation": "translation",
-    "summarization": "summarization",
     "generation": "text-generation",
     "embedding": "sentence-similarity",
 }
@@ -116,7 +111,7 @@ def encoder_card(run: PretrainingRun, network: str, name: str) -> str:
         pipeline_tag="fill-mask" if predicts else "feature-extraction",
         tags=[escape_control(tag) for tag in dict.fromkeys(["elektron", family, objective])],
     )
-    python = usage.encoder_code(run, name)
+    python = usage.render_code("encoder", run.config.get("family"), repr(name))
     if network != GENERATOR and (detector := usage.detector_code(run)):
         python += f"\n\n# the probability that each token was replaced\n{detector}"
     costs = {
@@ -175,8 +170,7 @@ def _metadata(result: TaskResult) -> ModelCardData:
     files = _files(result, result.split) or _files(result, "train")
     dataset, revision = "files", None
     if files and files[0].startswith(HUB):
-        name = files[0].removeprefix(HUB).partition(":")[0]
-        dataset, _, revision = (escape_control(part) for part in name.partition("@"))
+        dataset, _, revision = escape_control(files[0].removeprefix(HUB).partition(":")[0]).partition("@")
     metrics = [
         EvalResult(
             task_type=pipeline or escape_control(result.task),

@@ -13,16 +13,7 @@ from elektron.pretraining.start_and_end import comparison_commands, start_and_en
 from elektron.reporting import charts, page, sections
 from elektron.reporting.curves import curves
 from elektron.reporting.examples import running_text, shades
-from elektron.reporting.formatting import (
-    NOTHING,
-    compact,
-    decimal,
-    duration,
-    integer,
-    metric_format,
-    percent,
-    scientific,
-)
+from elektron.reporting.formatting import NOTHING, compact, duration, integer, metric_format, percent, scientific
 from elektron.reporting.page import Block, Cell, Inline, Report, Section, Table, code, named, note, text
 from elektron.reporting.pretraining_run import PretrainingRun
 from elektron.reporting.reading import Record, group, number
@@ -108,18 +99,18 @@ def lead(run: PretrainingRun) -> str:
     """What was trained, on what and for how long, in one sentence."""
     family = str(run.config.get("family", "ELECTRA"))
     objective = str(run.config.get("objective", ""))
-    place = run.position | (run.summary or {})
+    latest = run.position | (run.summary or {})
     sources = (run.corpus or {}).get("sources")
     data = ", ".join(map(str, sources)) if isinstance(sources, list) and sources else "its corpus"
     plan = PLANS.get(str(run.config.get("plan")))
     pair = "An encoder" if objective == WITHOUT_GENERATOR else "A generator and a discriminator"
     read, in_text = number(run.latest, "tokens"), number(group(run.corpus, "tokens"), "train")
-    passes = f" ({decimal(read / in_text, 2)} passes over the text)" if read and in_text else ""
+    passes = f" ({read / in_text:,.2f} passes over the text)" if read and in_text else ""
     return (
         f"{pair} of family {family}, trained {f'{plan} ' if plan else ''}by "
         f"{OBJECTIVES.get(objective, objective)} on {data}: "
-        f"{integer(number(place, 'step'))} steps, {compact(number(place, 'tokens'))} tokens{passes}, "
-        f"in {duration(number(place, 'seconds'))}."
+        f"{integer(number(latest, 'step'))} steps, {compact(number(latest, 'tokens'))} tokens{passes}, "
+        f"in {duration(number(latest, 'seconds'))}."
     )
 
 
@@ -160,19 +151,19 @@ def tiles(run: PretrainingRun) -> list[page.Tile]:
 
 def _loss_meaning(run: PretrainingRun) -> str:
     loss, vocabulary = number(run.latest, "generator_loss"), number(run.corpus, "vocab_size")
-    choices = uniform = ""
+    meaning = "In nats."
     if loss is not None and loss < 50:
-        choices = f" As uncertain as a choice among {compact(math.exp(loss))} equally likely tokens."
+        meaning += f" As uncertain as a choice among {compact(math.exp(loss))} equally likely tokens."
     if vocabulary and vocabulary > 1:
-        uniform = f" A uniform guess over {integer(vocabulary)} vocabulary entries has {math.log(vocabulary):.2f}."
-    return f"In nats.{choices}{uniform}{_unigrams(run)} Healthy runs fall well below, quickly at first."
+        meaning += f" A uniform guess over {integer(vocabulary)} vocabulary entries has {math.log(vocabulary):.2f}."
+    return f"{meaning}{_unigrams(run)} Healthy runs fall well below, quickly at first."
 
 
 def _unigrams(run: PretrainingRun) -> str:
     entropy = number(run.corpus, "unigram_entropy")
     if entropy is None:
         return ""
-    return f" Knowing only token frequencies gives {decimal(entropy, 2)}, their entropy (unigram entropy)."
+    return f" Knowing only token frequencies gives {entropy:.2f}, their entropy (unigram entropy)."
 
 
 def _recall_meaning(latest: Record) -> str:

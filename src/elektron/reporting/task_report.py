@@ -101,7 +101,7 @@ def seeds_section(result: TaskResult, chart_name: str = "gain") -> Section:
     metric, gain, spreads = result.format(result.metric), pretraining_gain(result), seed_spreads(result)
     if gain is not None:
         sides, split, verdict = gain
-        searched = " Each has the settings that were best for it on eval." if result.tried else ""
+        searched = " Each has the settings that were best for it on eval." if result.varied_settings else ""
         remark = (
             f"On {split} rows. Both sides are the same network and were trained on the same rows; "
             f"“from scratch” starts from random weights.{searched} Dots are seeds, bars are medians."
@@ -198,7 +198,7 @@ def metrics_table(result: TaskResult, meanings: bool = True) -> Table:
 def _runs(result: TaskResult) -> Section:
     several, drawn = len(result.runs) > 1, learning_curves(result)
     blocks: list[page.Block] = [runs_table(result)] if several else []
-    if result.tried:
+    if result.varied_settings:
         remark = (
             "Settings were searched with the first seed. The chosen ones are those that were best on eval, so that "
             "their value there is a little too good."
@@ -227,7 +227,7 @@ def runs_table(result: TaskResult) -> Table:
         rows.append(
             [
                 named(SIDES.get(run.side, run.side), charts.style(index), "kept" if run.kept else "", remark),
-                *(format_value(run.settings.get(name)) for name in result.tried),
+                *(format_value(run.settings.get(name)) for name in result.varied_settings),
                 NOTHING if run.seed is None else str(run.seed),
                 NOTHING if run.kept_epoch is None else f"{run.kept_epoch:.3g}",
                 Cell(metric.format_value(value), strong=is_best, below=below),
@@ -235,7 +235,13 @@ def runs_table(result: TaskResult) -> Table:
                 duration(run.seconds),
             ]
         )
-    names: list[Inline] = ["run", *map(page.code, result.tried), "seed", "epoch kept", f"{metric.title} on eval"]
+    names: list[Inline] = [
+        "run",
+        *map(page.code, result.varied_settings),
+        "seed",
+        "epoch kept",
+        f"{metric.title} on eval",
+    ]
     return Table([*names, *(["on test"] if test else []), "time"], rows)
 
 

@@ -208,7 +208,7 @@ def inline_svg(figure: Figure, name: str, title: str) -> Markup:
 
     Args:
         figure: the drawing.
-        name: prefix of its element ids, so that several drawings can be on one page.
+        name: salt of its element ids, so that those of several drawings on one page differ.
         title: for screen readers.
     """
     file = io.StringIO()
@@ -221,29 +221,15 @@ def inline_svg(figure: Figure, name: str, title: str) -> Markup:
             if child.tag.endswith(("}style", "}metadata")):  # a style would apply to the whole page
                 parent.remove(child)
     for element in root.iter():
-        _adapt_to_page(element, name)
-    viewbox = root.attrib["viewBox"]
-    root.attrib = {"class": "chart", "viewBox": viewbox, "role": "img", "aria-label": title}
+        element.tag = element.tag.rpartition("}")[2]
+        element.attrib = {key.rpartition("}")[2]: value for key, value in element.attrib.items()}
+        if element.tag == "g":
+            element.attrib.pop("id", None)  # counted from 1 in each drawing; all other ids are hashes with the salt
+        if style := element.get("style"):
+            style = re.sub(r"font-family: [^;]*;?", "", style)
+            element.set("style", re.sub("|".join(CSS_VARIABLES), lambda c: f"var({CSS_VARIABLES[c[0]]})", style))
+    root.attrib = {"class": "chart", "viewBox": root.attrib["viewBox"], "role": "img", "aria-label": title}
     return Markup(ET.tostring(root, encoding="unicode"))
-
-
-def _adapt_to_page(element: ET.Element, name: str) -> None:
-    """Remove XML namespaces and fonts, make ids unique, and replace colors by CSS variables."""
-    element.tag = element.tag.rpartition("}")[2]
-    attributes = {key.rpartition("}")[2]: value for key, value in element.attrib.items()}
-    if element.tag == "g":
-        attributes.pop("id", None)  # nothing refers to groups
-    for key, value in attributes.items():
-        if key == "id":
-            attributes[key] = f"{name}-{value}"
-        elif key in ("href", "clip-path"):
-            attributes[key] = value.replace("#", f"#{name}-")
-        elif key == "style":
-            without_font = re.sub(r"font-family: [^;]*;?", "", value)
-            attributes[key] = re.sub(
-                "|".join(CSS_VARIABLES), lambda color: f"var({CSS_VARIABLES[color[0]]})", without_font
-            )
-    element.attrib = attributes
 
 
 def _new_axes(size: tuple[int, int], left: int) -> tuple[Figure, Axes]:

@@ -37,10 +37,10 @@ def test_parameter_counts_equal_the_pair(family, sharing):
     run = Estimator(tiny(family=family, sharing=sharing, network=NetworkConfig(**network)))
     pair = pair_for(run.config, run.manifest)
     assert {p.device.type for p in run.pair.parameters()} == {"meta"}
-    found = run.estimate().parameters
+    parameters = run.estimate().parameters
     total = sum(p.numel() for p in pair.parameters())
-    assert found == pair.parameter_counts() | {"total": total}
-    networks = found["discriminator"] + found["generator"]
+    assert parameters == pair.parameter_counts() | {"total": total}
+    networks = parameters["discriminator"] + parameters["generator"]
     assert (total < networks) == (sharing in ("tokens", "embeddings", "all"))
 
 
@@ -140,8 +140,8 @@ def test_passes_over_the_corpus(blocks):
 
 
 def test_throughput_determines_time_steps_and_disk():
-    found = Estimator(tiny(throughput=100.0)).estimate()
-    assert found.length.seconds == pytest.approx(12 * 8 * 32 / 100)
+    result = Estimator(tiny(throughput=100.0)).estimate()
+    assert result.length.seconds == pytest.approx(12 * 8 * 32 / 100)
     assert Estimator(tiny()).estimate().length.seconds is None
     by_clock = {"steps": None, "minutes": 1.0}
     assert Estimator(tiny(**by_clock)).estimate().length.steps is None
@@ -203,18 +203,18 @@ def test_probe_measures_speed_and_memory(changes, with_blocks, blocks, monkeypat
     monkeypatch.setattr(steps, "PROBE_SECONDS", 0.2)
     monkeypatch.setattr(steps, "resident_peak", iter([1_000_000, 5_000_000]).__next__)
     data = {"data": blocks, "vocab_size": None, "seq_len": None} if with_blocks else {}
-    found = Estimator(tiny(probe=True, **data, **changes)).estimate()
-    assert found.measured is not None
-    assert found.measured.flops_per_second > 0
-    assert 0 < found.measured.seconds_per_update < found.length.seconds
-    assert found.length.seconds > 0
-    assert found.length.tokens_per_second > 0
+    result = Estimator(tiny(probe=True, **data, **changes)).estimate()
+    assert result.measured is not None
+    assert result.measured.flops_per_second > 0
+    assert 0 < result.measured.seconds_per_update < result.length.seconds
+    assert result.length.seconds > 0
+    assert result.length.tokens_per_second > 0
     if torch.cuda.is_available():
-        assert found.measured.memory > found.memory.weights
+        assert result.measured.memory > result.memory.weights
     else:
-        assert found.measured.memory == 4_000_000  # the growth of the process
+        assert result.measured.memory == 4_000_000  # the growth of the process
     if "minutes" in changes:
-        assert found.length.seconds == pytest.approx(120, rel=0.1)
+        assert result.length.seconds == pytest.approx(120, rel=0.1)
 
 
 @pytest.mark.slow
@@ -235,10 +235,10 @@ def test_flops_with_frozen_or_released_networks_equal_the_run(blocks, tmp_path):
     options = PlanOptions(generator=str(tmp_path / "first"))
     config = tiny_config(blocks, tmp_path / "run", plan="frozen_generator", plan_options=options)
     summary = pretrain(config)
-    found = estimate(estimate_of(config))
-    assert found.length.flops == summary["flops"]
-    trained = found.parameters["total"] - found.parameters["generator"]
-    assert found.memory.gradients == 4 * trained
+    result = estimate(estimate_of(config))
+    assert result.length.flops == summary["flops"]
+    trained = result.parameters["total"] - result.parameters["generator"]
+    assert result.memory.gradients == 4 * trained
     released = f"{tmp_path / 'first/discriminator'},{tmp_path / 'first/generator'}"
     more = tiny_config(blocks, tmp_path / "more", init_from=released, steps=2)
     assert estimate(estimate_of(more)).length.flops == pretrain(more)["flops"]
@@ -250,9 +250,9 @@ def test_large_run_is_estimated_without_counting_every_step():
         num_hidden_layers=24, hidden_size=1024, intermediate_size=4096, num_attention_heads=16, embedding_size=1024
     )
     config = tiny(steps=1_000_000, batch_size=2048, seq_len=512, vocab_size=30522, network=network, family="electra")
-    found = Estimator(config).estimate()
-    assert found.parameters["discriminator"] == pytest.approx(335e6, rel=0.01)
-    assert found.length.steps == 1_000_000
+    result = Estimator(config).estimate()
+    assert result.parameters["discriminator"] == pytest.approx(335e6, rel=0.01)
+    assert result.length.steps == 1_000_000
 
 
 def test_table_and_json_output(capsys):

@@ -93,8 +93,8 @@ def test_tokens_and_tags_fall_back_to_parsed_columns(given: Any, tmp_path: Path)
     files = tuned.tagging()
     columns = {"tokens": "1", "tags": "2"} if given is None else {"tokens": "text", "tags": "label"}
     files["details.json"] |= {"columns": columns}
-    own = {} if given is None else {"text": "Ada saw", "label": given}
-    row = own | {"tokens": ["Ada", "saw"], "tags": ["B-PER", "O"], "predicted_tags": ["O", "O"]}
+    given_columns = {} if given is None else {"text": "Ada saw", "label": given}
+    row = given_columns | {"tokens": ["Ada", "saw"], "tags": ["B-PER", "O"], "predicted_tags": ["O", "O"]}
     files["predictions.jsonl"] = [row]
     (table,) = shown(tmp_path, files)
     ((cell,),) = table.rows

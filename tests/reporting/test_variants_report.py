@@ -95,10 +95,10 @@ def test_table_rows_have_median_spread_and_verdict() -> None:
 
 
 def test_notes_list_simple_baselines_of_probe() -> None:
-    found = comparison()
-    sst2 = dataclasses.replace(found.runs[0].probes["sst2"], baselines={"always '1'": 0.509, "TF-IDF": 0.8})
-    first = dataclasses.replace(found.runs[0], probes=found.runs[0].probes | {"sst2": sst2})
-    text = comparison_markdown(dataclasses.replace(found, runs=[first, *found.runs[1:]]))
+    made = comparison()
+    sst2 = dataclasses.replace(made.runs[0].probes["sst2"], baselines={"always '1'": 0.509, "TF-IDF": 0.8})
+    first = dataclasses.replace(made.runs[0], probes=made.runs[0].probes | {"sst2": sst2})
+    text = comparison_markdown(dataclasses.replace(made, runs=[first, *made.runs[1:]]))
     (line,) = [line for line in text.splitlines() if "872 rows" in line]
     assert line.endswith("Simple baselines: 50.9 % (always '1'), 80.0 % (TF-IDF).")
 
@@ -117,14 +117,14 @@ def test_one_budget_has_no_column_and_one_seed_no_spread() -> None:
 
 
 def test_notes_state_settings_seeds_budgets_and_rows() -> None:
-    found = " ".join(notes(comparison()))
-    assert "with batch_size 32 in all variants" in found
-    assert "seeds 1 to 3 at equal wall-clock time of training: 2m, 10m" in found
-    assert "No learning rate was tuned per variant" in found
-    assert "once in 10 by chance" in found
-    assert "sts-b, Pearson correlation on eval: 1,500 rows, on which the best epoch" in found
-    assert "sst2, Accuracy on test: 872 rows." in found
-    assert "Device: CPU, 2 threads." in found
+    text = " ".join(notes(comparison()))
+    assert "with batch_size 32 in all variants" in text
+    assert "seeds 1 to 3 at equal wall-clock time of training: 2m, 10m" in text
+    assert "No learning rate was tuned per variant" in text
+    assert "once in 10 by chance" in text
+    assert "sts-b, Pearson correlation on eval: 1,500 rows, on which the best epoch" in text
+    assert "sst2, Accuracy on test: 872 rows." in text
+    assert "Device: CPU, 2 threads." in text
 
 
 def test_notes_report_collapse_and_different_devices() -> None:
@@ -134,9 +134,9 @@ def test_notes_report_collapse_and_different_devices() -> None:
         dataclasses.replace(made.runs[0], device="A GPU", probes=made.runs[0].probes | {"sst2": fell}),
         *made.runs[1:],
     ]
-    found = " ".join(notes(dataclasses.replace(made, runs=runs)))
-    assert "sst2 collapsed in objective=rtd/2m/seed-1" in found
-    assert "different devices: A GPU, CPU, 2 threads. Equal time is not equal work then." in found
+    text = " ".join(notes(dataclasses.replace(made, runs=runs)))
+    assert "sst2 collapsed in objective=rtd/2m/seed-1" in text
+    assert "different devices: A GPU, CPU, 2 threads. Equal time is not equal work then." in text
 
 
 def test_varied_learning_rate_is_not_reported_as_untuned() -> None:

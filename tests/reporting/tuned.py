@@ -105,9 +105,9 @@ def classification() -> Files:
     for place in range(120):
         truth = draw.choice(["neg", "pos"])
         wrong = draw.random() < 0.17
-        said = {"neg": "pos", "pos": "neg"}[truth] if wrong else truth
+        guess = {"neg": "pos", "pos": "neg"}[truth] if wrong else truth
         text = draw.choice(POSITIVE if truth == "pos" else NEGATIVE) + f" ({place})"
-        rows.append({"text": text, "label": truth, "predicted_label": said, "predicted_score": draw.uniform(0.5, 1)})
+        rows.append({"text": text, "label": truth, "predicted_label": guess, "predicted_score": draw.uniform(0.5, 1)})
     low, high = {"learning_rate": 0.0003}, {"learning_rate": 0.001}
     runs = [
         run(figure=0.801, settings=low, test=False),
@@ -206,9 +206,9 @@ def regression() -> Files:
             "sentence1": f"A man plays the guitar, take {place}.",
             "sentence2": "Somebody makes music.",
             "score": round(truth, 2),
-            "predicted_score": round(said, 4),
+            "predicted_score": round(predicted, 4),
         }
-        for place, (truth, said) in enumerate(points)
+        for place, (truth, predicted) in enumerate(points)
     ]
     return {
         "task.json": {"task": "regression", "format": 2, "max_length": 128, "pairs": True},

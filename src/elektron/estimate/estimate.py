@@ -135,7 +135,10 @@ class Estimator:
         models = sum(bytes_of(network.parameters()) for network in self.pair.exported(self.objective.detects).values())
         parameters = self.pair.parameter_counts(self.objective.detects)
         parameters["total"] = sum(p.numel() for p in self.pair.parameters())
-        measured = self.measured() if self.options.probe else None
+        measured = None
+        if self.options.probe:  # the most expensive kind of step, with as many rows at once as in the run
+            kind = self.micro_step(max(self.steps, key=self.flops))
+            measured = measure(self.config, self.build_pair("cpu"), self.manifest, kind, self.length().flops)
         length = self.length(self.step_seconds(measured))
         checkpoints = None if length.steps is None else self.checkpoints(length.steps)
         memory, checkpoint = self.memory()
@@ -205,11 +208,6 @@ class Estimator:
             return fraction * self.flops(step) / measured.flops_per_second + measured.seconds_per_update
 
         return None if measured is None and throughput is None else seconds
-
-    def measured(self) -> StepTiming:
-        """The speed of the most expensive kind of step on this device, with as many rows at once as in the run."""
-        kind, pair = self.micro_step(max(self.steps, key=self.flops)), self.build_pair("cpu")
-        return measure(self.config, pair, self.manifest, kind, self.length().flops)
 
     def memory(self) -> tuple[DeviceMemory, int]:
         """The peak memory of a device, and the bytes of a checkpoint."""

@@ -43,12 +43,7 @@ def sides_table(sides: Mapping[str, Spread], metric: MetricFormat, baselines: Ma
 
 
 def settings_section(configs: Sequence[tuple[Cell, Record]], kind: str) -> Section:
-    """A section with all settings of one or several runs, under dotted names, and those that differ.
-
-    Args:
-        configs: each run's name and settings.
-        kind: what the runs are called: `run` or `model`.
-    """
+    """A section with all settings of runs or models (`kind`), under dotted names, and those that differ."""
     several, settings = len(configs) > 1, [settings for _, settings in configs]
     names = [name for name, _ in configs] if several else [Cell("value")]
     groups: dict[str, list[str]] = {"": []}

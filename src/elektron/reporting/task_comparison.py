@@ -22,12 +22,7 @@ from elektron.reporting.task_summary import (
 
 
 def task_comparison(results: Sequence[TaskResult], verdicts: Sequence[str]) -> Report:
-    """Create the report.
-
-    Args:
-        results: the models.
-        verdicts: sentences on which model is ahead; empty if the models were not tested on the same rows.
-    """
+    """Create the report; `verdicts` say which model is ahead, none if they were not tested on the same rows."""
     names = [named(result.name, charts.style(index)) for index, result in enumerate(results)]
     blocks: list[page.Block] = [*map(text, verdicts), comparison_table(results, names, bool(verdicts))]
     remark = (
@@ -75,29 +70,23 @@ def same_rows(results: Sequence[TaskResult]) -> bool:
 
 
 def verdict(base: TaskResult, other: TaskResult, difference: Interval | None) -> str:
-    """Say whether one model is ahead of another that was tested on the same rows, by the rule of `seed_comparison`.
+    """Say whether `other` is ahead of `base`, tested on the same rows, by the rule of `seed_comparison`.
 
-    Args:
-        base: one model.
-        other: the other.
-        difference: 95 % interval of the metric of `other` minus that of `base`, of the kept models; None if unknown.
+    `difference` is the 95 % interval of the metric of the kept models, `other` minus `base`, if it is known.
     """
-    metric, sides = base.format(base.metric), [reported_spread(base), reported_spread(other)]
-    intervals = [
-        result.intervals.get(result.metric)
-        for result, side in zip((base, other), sides, strict=True)
-        for _ in side.values
-    ]
-    outcome = compare_seeds(sides[0].values, sides[1].values, intervals, metric.less_is_better)
-    values = " against ".join(metric.format_value(side.median) for side in reversed(sides))
-    medians = f"{metric.title} {values}{', medians of seeds' if max(len(side.values) for side in sides) > 1 else ''}"
+    metric, spread, base_spread = base.format(base.metric), reported_spread(other), reported_spread(base)
+    intervals = [base.intervals.get(base.metric)] * len(base_spread.values)
+    intervals += [other.intervals.get(other.metric)] * len(spread.values)
+    outcome = compare_seeds(base_spread.values, spread.values, intervals, metric.less_is_better)
+    medians = f"{metric.title} {metric.format_value(spread.median)} against {metric.format_value(base_spread.median)}"
+    medians += ", medians of seeds" if len(intervals) > 2 else ""  # each seed has an interval
     names = f"“{other.name}”", f"“{base.name}”"
     if outcome.result == "not resolved":
         sentence = f"{names[0]} against {names[1]} is not resolved, {outcome.reason}: {medians}."
     else:
         ahead = outcome.result == "ahead"
         better, worse = names if ahead else reversed(names)
-        points = metric.format_difference(abs(sides[1].median - sides[0].median))
+        points = metric.format_difference(abs(spread.median - base_spread.median))
         sentence = (
             f"{names[0]} is {'ahead of' if ahead else 'behind'} {names[1]} by {points} ({medians}): every seed of "
             f"{better} beats every seed of {worse}."

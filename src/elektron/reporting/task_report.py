@@ -92,12 +92,7 @@ def warnings_block(result: TaskResult) -> page.Warnings:
 
 
 def seeds_section(result: TaskResult, chart_name: str = "gain") -> Section:
-    """A section on whether pre-training was worth it, or on how far seeds differ.
-
-    Args:
-        result: the model.
-        chart_name: prefix of the ids in the chart, unique on a page.
-    """
+    """A section on whether pre-training was worth it, or on how far seeds differ, with a chart of that name."""
     metric, gain, spreads = result.format(result.metric), pretraining_gain(result), seed_spreads(result)
     if gain is not None:
         sides, split, verdict = gain

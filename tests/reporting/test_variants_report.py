@@ -155,6 +155,18 @@ def test_page_is_self_contained_and_links_every_run() -> None:
     assert page.elements.count("svg") == 2
 
 
+@pytest.mark.parametrize(
+    ("names", "budgets", "heading"),
+    [
+        (("a", "b"), ("2m",), "2 variants at equal compute"),
+        (("a",), ("2m", "10m"), "1 variant at several budgets"),
+        (("a",), ("2m",), "1 variant at one budget"),
+    ],
+)
+def test_heading_says_how_budgets_compare(names: tuple[str, ...], budgets: tuple[str, ...], heading: str) -> None:
+    assert variants_report(comparison(names, budgets)).heading == [heading]
+
+
 def test_untrusted_names_are_escaped() -> None:
     made = comparison((HOSTILE, "b"), budgets=("2m",))
     page = Page(variants_report(made).html())

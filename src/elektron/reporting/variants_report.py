@@ -169,6 +169,7 @@ def variants_report(comparison: Comparison) -> Report:
     """Create the HTML report."""
     count = len(comparison.variants)
     variants = f"{count} variant{'s' if count > 1 else ''}"
+    compute = "equal compute" if count > 1 else "several budgets" if len(comparison.budgets) > 1 else "one budget"
     commands: list[page.Block] = []
     for probe, command in comparison.probes.items():
         commands += [page.Heading(probe), page.Code(f"elektron finetune {command}")]
@@ -176,7 +177,7 @@ def variants_report(comparison: Comparison) -> Report:
     return Report(
         title=f"{variants} compared",
         kind="comparison",
-        heading=[f"{variants} at {'equal compute' if count > 1 else 'several budgets'}"],
+        heading=[f"{variants} at {compute}"],
         sections=[
             Section("Quality", [quality_table(comparison), *map(note, notes(comparison))]),
             Section("Quality against compute", [page.Legend(_names(comparison)), drawn]),

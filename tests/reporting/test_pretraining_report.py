@@ -11,7 +11,7 @@ import pytest
 from elektron.errors import ElektronError
 from elektron.report import report
 from elektron.reporting.config import ReportConfig
-from elektron.reporting.examples import Shades, running_text, shades
+from elektron.reporting.examples import Shades, running_text
 from elektron.reporting.formatting import metric_format
 from elektron.reporting.page import Cell, Details, Group, Table
 from elektron.reporting.pretraining_report import COMPARED, COSTS, comparison, facts, lead, same_text, status, tiles
@@ -24,7 +24,7 @@ from tests.reporting.pages import HOSTILE, Page, stands_alone
 LM = ("lm_loss", "lm_accuracy")
 COLUMNS = {metric_format(name).title: name for name in COMPARED} | {title: name for name, (title, _) in COSTS.items()}
 NAMES = [name for name in COLUMNS.values() if name not in LM]
-PLAIN = Shades([0.0, 1.0], 0.0, 1.0, 1.0)
+PLAIN = Shades([])
 
 
 def page(*folders: Path) -> Page:
@@ -359,7 +359,7 @@ def test_only_replaced_tokens_have_correction_and_guessed_are_dotted() -> None:
 
 def test_shades_range_from_median_to_highest_probability() -> None:
     texts = [example("a b c d e", probability=[0.1, 0.1, 0.1, 0.35, 0.6])]
-    scale = shades(texts)
+    scale = Shades(texts)
     assert (scale.lowest, scale.highest) == pytest.approx((0.1, 0.6))
     shown = running_text(texts[0], scale)
     assert [token.shade for token in shown] == pytest.approx([0, 0, 0, 0.25, 1])
@@ -369,24 +369,24 @@ def test_shades_range_from_median_to_highest_probability() -> None:
 def test_shades_depend_on_rank_not_on_highest_probability() -> None:
     """Proportional to the probability, the shade of 0.3 would be 0.22, and that of 0.2 would be 0.1."""
     texts = [example("a b c d e", probability=[0.1, 0.1, 0.2, 0.3, 1.0])]
-    tokens = running_text(texts[0], shades(texts))
+    tokens = running_text(texts[0], Shades(texts))
     assert [token.shade for token in tokens] == pytest.approx([0, 0, 0, 0.25, 1])
     texts = [example("a b c d", probability=[0.7] * 4)]
-    assert {token.shade for token in running_text(texts[0], shades(texts))} == {0}
+    assert {token.shade for token in running_text(texts[0], Shades(texts))} == {0}
 
 
 def test_nearly_equal_probabilities_mark_no_token() -> None:
     """After a short run all probabilities are nearly equal, and no token is marked as suspicious."""
     texts = [example("a b c d", probability=[0.14, 0.15, 0.15, 0.16])]
-    shown = running_text(texts[0], shades(texts))
+    shown = running_text(texts[0], Shades(texts))
     assert not any(bool(token.note) for token in shown)
     assert max(token.shade for token in shown) < 0.1
 
 
 def test_at_most_a_tenth_of_probabilities_is_written_out() -> None:
     texts = [example("a " * 40, probability=[0.1] * 25 + [0.9 + n / 1000 for n in range(15)])]
-    assert sum(bool(token.note) for token in running_text(texts[0], shades(texts))) == 4
+    assert sum(bool(token.note) for token in running_text(texts[0], Shades(texts))) == 4
 
 
 def test_shades_without_examples_are_zero() -> None:
-    assert shades([]).shade(0.0) == 0
+    assert PLAIN.shade(0.0) == 0

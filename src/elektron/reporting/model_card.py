@@ -54,12 +54,7 @@ ENCODER_SETTINGS = (
 
 
 def model_card(result: TaskResult, name: str | None = None) -> str:
-    """Render the card of a fine-tuned model.
-
-    Args:
-        result: the model.
-        name: its name on the hub (default: the name of its folder).
-    """
+    """Render the card of a fine-tuned model; `name` is its name on the hub, by default that of its folder."""
     loaded_by = name or result.home.resolve().name
     if name is not None:
         result = replace(result, name=name.rpartition("/")[2])
@@ -95,13 +90,7 @@ def is_generated(card: str) -> bool:
 
 
 def encoder_card(run: PretrainingRun, network: str, name: str) -> str:
-    """Render the card of one network of a finished run.
-
-    Args:
-        run: the run.
-        network: `discriminator` or `generator`.
-        name: hub name or folder from which the code in the card loads the model.
-    """
+    """Render the card of a finished run's `discriminator` or `generator`; `name` is its name on the hub."""
     run = _without_folders(run)
     summary = run.summary or {}
     family, objective = str(run.config.get("family")), str(run.config.get("objective"))

@@ -278,12 +278,7 @@ def show_control_characters(value: Any) -> Any:
 
 
 def templates(autoescape: bool = True, finalize: Callable[[Any], Any] = show_control_characters) -> Environment:
-    """Create the environment that loads the templates of this package.
-
-    Args:
-        autoescape: whether what is printed is escaped for HTML.
-        finalize: applied to everything that is printed, before it is escaped.
-    """
+    """The environment that loads the templates of this package; `finalize` is applied before anything is escaped."""
     return Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=autoescape,

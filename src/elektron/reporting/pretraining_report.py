@@ -12,7 +12,7 @@ from elektron.pretraining.schedules import effective_warmup
 from elektron.pretraining.start_and_end import comparison_commands, start_and_end
 from elektron.reporting import charts, page, sections
 from elektron.reporting.curves import curves
-from elektron.reporting.examples import running_text, shades
+from elektron.reporting.examples import Shades, running_text
 from elektron.reporting.formatting import NOTHING, compact, duration, integer, metric_format, percent, scientific
 from elektron.reporting.page import Block, Cell, Inline, Report, Section, Table, code, named, note, text
 from elektron.reporting.pretraining_run import PretrainingRun
@@ -307,7 +307,7 @@ def _sentences_section(runs: Sequence[PretrainingRun], names: Sequence[Cell]) ->
     blocks: list[Block] = []
     for run, name in zip(runs, names, strict=True):
         if run.examples:
-            scale = shades(run.examples)
+            scale = Shades(run.examples)
             texts = [running_text(example, scale) for example in run.examples]
             sentences = page.Sentences(percent(scale.lowest, 0), percent(scale.highest, 0), texts)
             blocks.append(page.Details(name, [sentences], open=not blocks) if len(runs) > 1 else sentences)

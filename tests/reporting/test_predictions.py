@@ -10,6 +10,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from tokenizers.processors import TemplateProcessing
 
+from elektron.errors import ElektronError
 from elektron.reporting.page import Heading, Table, Token
 from elektron.reporting.predictions import MAX_TOKENS, around, middle_left_out, prediction_tables, shortened
 from elektron.reporting.task_result import read_task_result
@@ -229,3 +230,10 @@ def test_long_sentence_is_cut_around_first_wrong_tag(tmp_path: Path) -> None:
     parts = [token.text for token in table.rows[0][0].tokens]
     assert len(parts) == MAX_TOKENS + 1
     assert parts[0] == "…" and "t150" in parts and parts[-1] == "…"
+
+
+def test_damaged_tokenizer_raises_naming_it(tmp_path: Path) -> None:
+    files = tuned.classification() | {"tokenizer.json": '{"a": '}
+    files["task.json"] |= {"truncation": "head"}
+    with pytest.raises(ElektronError, match=r"tokenizer\.json is damaged .*: restore the file"):
+        shown(tmp_path, files)

@@ -18,11 +18,11 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from elektron.errors import ElektronError
-from elektron.io.files import to_json
+from elektron.io.files import to_json, unreadable
 from elektron.reporting import page
 from elektron.reporting.formatting import NOTHING, percent
 from elektron.reporting.page import Inline, Token
-from elektron.reporting.reading import PREFIX, Record, finite, number, read_lines
+from elektron.reporting.reading import PREFIX, REMEDY, Record, finite, number, read_lines
 from elektron.reporting.task_result import PREDICTIONS, TaskResult
 
 LONGEST_TEXT = 320
@@ -99,7 +99,7 @@ def prediction_tables(result: TaskResult) -> list[page.Block]:
     """Tables of predictions; empty if there is no file of them, or no view for the task.
 
     Raises:
-        ElektronError: a line of the file is damaged.
+        ElektronError: a line of the file, or the tokenizer, is damaged.
     """
     view, path = VIEWS.get(result.task), result.folder / PREDICTIONS
     if view is None or not path.is_file():
@@ -131,7 +131,10 @@ def text_shortener(result: TaskResult) -> Callable[[str], str]:
     path = result.folder / "tokenizer.json"
     if not length or not path.is_file() or truncation not in ("head", "head-tail"):
         return middle_left_out
-    tokenizer = Tokenizer.from_file(str(path))
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises no other
+        raise unreadable(path, error, REMEDY) from error
     tokenizer.no_truncation()
     room = int(length) - tokenizer.num_special_tokens_to_add(False)
 

@@ -256,7 +256,7 @@ def _alarms(runs: Sequence[PretrainingRun], headings: Sequence[Sequence[Block]])
 def why_not_judged(run: PretrainingRun) -> str:
     """Why alarms about whether the networks learn could not be raised yet; empty if they could."""
     steps = number(run.config, "steps")
-    if steps is None and number(run.config, "tokens"):
+    if steps is None and number(run.config, "tokens"):  # its number of steps follows from the blocks
         steps = number(run.progress, "steps")
     total = None if steps is None else int(steps)
     first = first_judged_step(effective_warmup(number(run.config, "optimizer.warmup") or 0.0, total), total)

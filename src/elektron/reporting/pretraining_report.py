@@ -10,7 +10,7 @@ from elektron.pretraining.config import CONFIG
 from elektron.pretraining.health import GRACE_STEPS, first_judged_step
 from elektron.pretraining.schedules import effective_warmup
 from elektron.pretraining.start_and_end import comparison_commands, start_and_end
-from elektron.reporting import charts, page, sections
+from elektron.reporting import charts, page, sections, task_summary
 from elektron.reporting.curves import curves
 from elektron.reporting.examples import Shades, running_text
 from elektron.reporting.formatting import NOTHING, compact, duration, integer, metric_format, percent, scientific
@@ -19,7 +19,6 @@ from elektron.reporting.pretraining_run import PretrainingRun
 from elektron.reporting.reading import Record, group, number
 from elektron.reporting.task_report import seeds_section, warnings_block
 from elektron.reporting.task_result import TaskResult
-from elektron.reporting.task_summary import lead as lead_of_task
 from elektron.reporting.usage import WITHOUT_GENERATOR, pretraining_usage
 
 OBJECTIVES = {
@@ -299,7 +298,7 @@ def _curves(runs: Sequence[PretrainingRun], names: Sequence[Cell]) -> list[Block
 def _downstream(result: TaskResult, index: int, heading: Sequence[Block]) -> Section:
     section = seeds_section(result, f"downstream-{index}")
     classes = [note(f"Classes: {', '.join(result.labels)}.")] if result.labels else []
-    blocks = [*heading, text(lead_of_task(result)), *classes, *section.blocks, warnings_block(result)]
+    blocks = [*heading, text(task_summary.lead(result)), *classes, *section.blocks, warnings_block(result)]
     return Section(section.title, blocks)
 
 

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from elektron.reporting import charts, page, sections
+from elektron.reporting import charts, page, sections, task_summary
 from elektron.reporting.formatting import integer
 from elektron.reporting.page import Cell, Inline, Report, Section, Table, named, note, text
 from elektron.reporting.predictions import tested_rows
 from elektron.reporting.seed_comparison import Interval, compare_seeds
 from elektron.reporting.task_report import KIND, TILES, warnings_block
 from elektron.reporting.task_result import TaskResult
-from elektron.reporting.task_summary import (
-    facts,
-    pretraining_gain,
-    reported_spread,
-    rows_in_words,
-    seeds_sentences,
-    task_name,
-)
 
 
 def task_comparison(results: Sequence[TaskResult], verdicts: Sequence[str]) -> Report:
@@ -45,10 +37,10 @@ def task_comparison(results: Sequence[TaskResult], verdicts: Sequence[str]) -> R
         blocks += [page.Legend(names), page.Chart(svg, caption, size="square")]
     details: list[page.Block] = []
     for result, name in zip(results, names, strict=True):
-        gain = pretraining_gain(result)
-        details += [page.Heading(name), *map(note, seeds_sentences(result))]
+        gain = task_summary.pretraining_gain(result)
+        details += [page.Heading(name), *map(note, task_summary.seeds_sentences(result))]
         details += [text(gain[-1])] if gain else []
-        details += [page.Facts(facts(result)), warnings_block(result)]
+        details += [page.Facts(task_summary.facts(result)), warnings_block(result)]
     pairs = list(zip(names, results, strict=True))
     return Report(
         title=", ".join(result.name for result in results),
@@ -66,7 +58,8 @@ def task_comparison(results: Sequence[TaskResult], verdicts: Sequence[str]) -> R
 def same_rows(results: Sequence[TaskResult]) -> bool:
     """Whether all have the same task and main metric and were tested on the same rows."""
     tested_on = {(result.task, result.metric, result.split, tested_rows(result)) for result in results}
-    return len(tested_on) == 1 and None not in tested_on.pop() and all(reported_spread(r).values for r in results)
+    has_values = all(task_summary.reported_spread(result).values for result in results)
+    return has_values and len(tested_on) == 1 and None not in tested_on.pop()
 
 
 def verdict(base: TaskResult, other: TaskResult, difference: Interval | None) -> str:
@@ -74,7 +67,8 @@ def verdict(base: TaskResult, other: TaskResult, difference: Interval | None) ->
 
     `difference` is the 95 % interval of the metric of the kept models, `other` minus `base`, if it is known.
     """
-    metric, spread, base_spread = base.format(base.metric), reported_spread(other), reported_spread(base)
+    metric = base.format(base.metric)
+    spread, base_spread = map(task_summary.reported_spread, (other, base))
     intervals = [base.intervals.get(base.metric)] * len(base_spread.values)
     intervals += [other.intervals.get(other.metric)] * len(spread.values)
     outcome = compare_seeds(base_spread.values, spread.values, intervals, metric.less_is_better)
@@ -95,7 +89,7 @@ def verdict(base: TaskResult, other: TaskResult, difference: Interval | None) ->
         ends = metric.format_difference_interval(difference)
         sentence += (
             f" Of the kept models alone, {names[0]} minus {names[1]} is {ends} (95 % interval, both resampled over the "
-            f"same {rows_in_words(base)})."
+            f"same {task_summary.rows_in_words(base)})."
         )
     return sentence
 
@@ -114,8 +108,8 @@ def comparison_table(results: Sequence[TaskResult], names: Sequence[Inline], sha
     order = dict.fromkeys([*(result.metric for result in results), *TILES, "loss"])
     metrics = [name for name in order if any(name in result.metrics for result in results)]
     head = ["model", "task"]
-    columns: list[Sequence[Inline]] = [names, [task_name(result) for result in results]]
-    spreads = [reported_spread(result) for result in results]
+    columns: list[Sequence[Inline]] = [names, [task_summary.task_name(result) for result in results]]
+    spreads = [task_summary.reported_spread(result) for result in results]
     if several := shared and any(len(spread.values) > 1 for spread in spreads):
         metric, medians = results[0].format(results[0].metric), [spread.median for spread in spreads]
         head.append(f"{metric.title}, median of seeds")

@@ -5,21 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from elektron.configuration import format_value
-from elektron.reporting import charts, page, sections
+from elektron.reporting import charts, page, sections, task_summary
 from elektron.reporting.formatting import NOTHING, duration, integer, percent
 from elektron.reporting.page import Cell, Inline, Report, Section, Table, named, note, text
 from elektron.reporting.predictions import prediction_tables
 from elektron.reporting.task_result import SIDES, TaskResult, TrainingRun, read_task_result
-from elektron.reporting.task_summary import (
-    facts,
-    lead,
-    pretraining_gain,
-    privacy_sentence,
-    seed_spreads,
-    seeds_sentences,
-    task_name,
-    warnings,
-)
 from elektron.reporting.usage import task_usage
 
 REPORT = "report.html"
@@ -53,12 +43,12 @@ def task_report(result: TaskResult) -> Report:
     return Report(
         title=result.name,
         kind=KIND,
-        heading=[f"{task_name(result)}: {result.name}"],
-        lead=lead(result),
-        blocks=[page.Tiles(tiles(result)), page.Facts(facts(result))],
+        heading=[f"{task_summary.task_name(result)}: {result.name}"],
+        lead=task_summary.lead(result),
+        blocks=[page.Tiles(tiles(result)), page.Facts(task_summary.facts(result))],
         sections=[
             Section("Warnings", [warnings_block(result)]),
-            Section("Privacy", [text(privacy_sentence(result.privacy))] if result.privacy else []),
+            Section("Privacy", [text(task_summary.privacy_sentence(result.privacy))] if result.privacy else []),
             seeds_section(result),
             _confusion(result),
             _by_class(result),
@@ -88,12 +78,13 @@ def tiles(result: TaskResult) -> list[page.Tile]:
 
 def warnings_block(result: TaskResult) -> page.Warnings:
     """The warnings about a model as a block."""
-    return page.Warnings([[warning] for warning in warnings(result)], "No warnings.")
+    return page.Warnings([[warning] for warning in task_summary.warnings(result)], "No warnings.")
 
 
 def seeds_section(result: TaskResult, chart_name: str = "gain") -> Section:
     """A section on whether pre-training was worth it, or on how far seeds differ, with a chart of that name."""
-    metric, gain, spreads = result.format(result.metric), pretraining_gain(result), seed_spreads(result)
+    metric = result.format(result.metric)
+    gain, spreads = task_summary.pretraining_gain(result), task_summary.seed_spreads(result)
     if gain is not None:
         sides, split, verdict = gain
         searched = " Each has the settings that were best for it on eval." if result.varied_settings else ""
@@ -109,7 +100,7 @@ def seeds_section(result: TaskResult, chart_name: str = "gain") -> Section:
         return Section("Seeds", [])
     split, spread = list(spreads.items())[-1]
     dots = page.Chart(charts.dots_of_seeds({"seeds": spread}, metric, split, chart_name))
-    sentences = page.Group("", [text(sentence) for sentence in seeds_sentences(result)])
+    sentences = page.Group("", [text(sentence) for sentence in task_summary.seeds_sentences(result)])
     remark = (
         "A seed decides the new weights, the order of the rows and dropout. Dots are seeds, the "
         "bar is the median. The seed that is best on eval is kept."
@@ -201,7 +192,7 @@ def _runs(result: TaskResult) -> Section:
         blocks.append(note(remark))
     if drawn and several:
         names = [named(run.name, charts.style(index)) for index, run in enumerate(result.runs)]
-        dashed = "; runs from scratch are dashed" if pretraining_gain(result) else ""
+        dashed = "; runs from scratch are dashed" if task_summary.pretraining_gain(result) else ""
         blocks += [page.Legend(names), note(f"The kept run is bold{dashed}.")]
     if drawn:
         blocks.append(page.Group("charts", drawn))

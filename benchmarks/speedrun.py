@@ -33,7 +33,7 @@ from typing import Any
 import torch
 
 from common import machine, new_parser
-from elektron.compare.probes import parse
+from elektron.compare.probes import parse_probe
 from elektron.configuration import to_flat_dict
 from elektron.corpus.config import PrepareConfig, TokenizerConfig
 from elektron.corpus.prepare import prepare
@@ -185,7 +185,7 @@ def probe_configs(work: Path, options: argparse.Namespace) -> dict[str, Finetune
     fixed = FIXED.format(seeds=options.probe_seeds, labels=options.labels)
     folders = {"data": shlex.quote(str(options.data)), "work": shlex.quote(str(work))}
     return {
-        name: parse(f"{name}={text.format(**folders)} {fixed} {options.finetune}").config
+        name: parse_probe(f"{name}={text.format(**folders)} {fixed} {options.finetune}").config
         for name, text in PROBES.items()
     }
 

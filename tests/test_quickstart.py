@@ -53,7 +53,7 @@ def test_quickstart_writes_outputs_and_can_be_repeated(tmp_path, monkeypatch, fe
     assert len(result.labels) == 7
     assert result.details.train_rows == 60
     for side in ("pretrained", "scratch"):
-        assert len(result.chosen(side).runs) == 3
+        assert len(result.chosen_runs(side)) == 3
     assert (out / "run/downstream/report.html").is_file()
     assert "Was pre-training worth it?" in (out / "report.html").read_text()
     printed = capsys.readouterr().out

@@ -18,8 +18,6 @@ from elektron.terminal import echo, escape_control
 
 log = logging.getLogger(__name__)
 
-COMPARISON = "comparison.html"
-
 
 def report(config: ReportConfig) -> Path:
     """Write the report on the configured folders, either all runs or all fine-tuned models; returns its path.
@@ -29,8 +27,8 @@ def report(config: ReportConfig) -> Path:
     """
     for folder in config.runs:
         if not folder.exists():
-            wanted = ": give one that `elektron pretrain` or `elektron finetune` wrote"
-            raise ElektronError(f"{folder}: no such folder{suggest_path(folder) or wanted}")
+            advice = suggest_path(folder) or ": give one that `elektron pretrain` or `elektron finetune` wrote"
+            raise ElektronError(f"{folder}: no such folder{advice}")
     fine_tuned = [is_task_result(folder) for folder in config.runs]
     if any(fine_tuned) and not all(fine_tuned):
         raise ElektronError(
@@ -43,7 +41,7 @@ def report(config: ReportConfig) -> Path:
         page = compare_models(results) if several else task_report(results[0])
     else:
         page = pretraining_report(read_runs(config.runs))
-    out = config.out or (Path(COMPARISON) if several else config.runs[0] / REPORT)
+    out = config.out or (Path("comparison.html") if several else config.runs[0] / REPORT)
     page.write(out)
     log.info("the report is %s", out)
     return out

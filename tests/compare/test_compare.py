@@ -113,20 +113,14 @@ def test_interrupted_comparison_resumes_without_repeating_work(
         ({"seeds": 1001}, "--seeds must be from 1 to 1000"),
         ({"seeds": 10**20}, "--seeds must be below 2^63"),
         ({"budget": ["soon"]}, "--budget must be a time"),
-        (
-            {"sweep": ["optimizer.learning_rate=1e-3,-1"]},
-            "--sweep optimizer.learning_rate must be above 0",
-        ),
+        ({"sweep": ["optimizer.learning_rate=1e-3,-1"]}, "--sweep optimizer.learning_rate must be above 0"),
         ({"probe": ["classification --train nowhere.tsv"]}, "nowhere.tsv: no such file"),
         ({"data": Path("nowhere")}, "nowhere holds no blocks"),
         (
             {"sweep": ["network.num_attention_heads=2,3"]},
             "network.num_attention_heads=3: the discriminator cannot split",
         ),
-        (
-            {"sweep": ["network.max_position_embeddings=64,8"]},
-            "network.max_position_embeddings=8: rows of 32 tokens",
-        ),
+        ({"sweep": ["network.max_position_embeddings=64,8"]}, "network.max_position_embeddings=8: rows of 32 tokens"),
         (
             {"sweep": ["masking.unit=whole_word", "masking.segmenter=nope:cut,nope:other"]},
             "masking.segmenter=nope-cut: --masking.segmenter nope:cut: No module",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from elektron.cli import COMMANDS, main
-from elektron.compare.probes import data_name, parse, parse_all
+from elektron.compare.probes import data_name, parse_probe, parse_probes
 from elektron.errors import ElektronError
 
 
@@ -34,7 +34,7 @@ def test_parsed_probe_equals_finetune_command(files: Path, monkeypatch: pytest.M
     ]  # fmt: skip
     assert main(["finetune", *typed, "--model", "m", "--out", "o", "--seed", "7"]) == 0
     text = " ".join(f"'{word}'" for word in typed)
-    probe = parse(text)
+    probe = parse_probe(text)
     assert (probe.name, probe.command) == ("sst2", text)
     given = {"model": "m", "out": Path("o"), "seed": 7}
     assert dataclasses.replace(probe.config, **given) == received[0]
@@ -60,18 +60,18 @@ def test_parsed_probe_equals_finetune_command(files: Path, monkeypatch: pytest.M
 )
 def test_invalid_probe_raises_and_is_quoted_in_error(files: Path, text: str, message: str) -> None:
     with pytest.raises(ElektronError) as refused:
-        parse(text)
+        parse_probe(text)
     assert str(refused.value).startswith(f"--probe {text!r}: ")
     assert message in str(refused.value)
 
 
 def test_probe_name_is_given_or_derived_from_data(files: Path) -> None:
     task = "regression --train sst2/train.tsv"
-    named, own = parse_all([f"my-task={task}", task])
+    named, own = parse_probes([f"my-task={task}", task])
     assert (named.name, named.command, own.name) == ("my-task", task, "sst2")
     for texts in ([task, task], [f"pretraining={task}"]):
         with pytest.raises(ElektronError, match="is taken: give one before the task"):
-            parse_all(texts)
+            parse_probes(texts)
 
 
 @pytest.mark.parametrize(

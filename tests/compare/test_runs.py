@@ -45,10 +45,10 @@ def test_pretraining_error_names_the_run(tmp_path: Path) -> None:
 def test_stored_result_determines_remaining_probes(tmp_path: Path) -> None:
     run = tmp_path / "run"
     write_result(run, result_of("p"))
-    found = make_run(run, "p").result()
-    assert found is not None and found.probes["p"].value == 0.5
-    assert make_run(run).result() == found
-    assert [probe.name for probe in make_run(run, "p", "q").left(found)] == ["q"]
+    result = make_run(run, "p").result()
+    assert result is not None and result.probes["p"].value == 0.5
+    assert make_run(run).result() == result
+    assert [probe.name for probe in make_run(run, "p", "q").remaining(result)] == ["q"]
     for text in ("{", '{"probes": {}}', '{"probes": {"p": 1}}', "[]"):
         (run / RESULT).write_text(text)
         with pytest.raises(ElektronError, match=r"result\.json is damaged"):
@@ -69,8 +69,8 @@ def test_each_run_executes_once_on_a_free_gpu(tmp_path: Path, caplog: pytest.Log
     runs = [make_run(tmp_path / name) for name in "abc"]
     for tokens, run in enumerate(runs):
         write_result(run.folder, result_of(tokens=tokens, folder=run.name))
-    found = {result.folder: result.tokens for result in execute_all(runs, ["4", "GPU-7f"])}
-    assert found == {"a": 0, "b": 1, "c": 2}
+    tokens = {result.folder: result.tokens for result in execute_all(runs, ["4", "GPU-7f"])}
+    assert tokens == {"a": 0, "b": 1, "c": 2}
     begun = [record.getMessage().rpartition(" ")[2] for record in caplog.records]
     assert begun[:2] == ["4", "GPU-7f"] and len(begun) == 3
     assert (tmp_path / "a" / LOG).is_file()

@@ -4,13 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from elektron.compare.variants import (
-    Budget,
-    Variant,
-    parse_budget,
-    parse_budgets,
-    variants,
-)
+from elektron.compare.variants import Budget, Variant, parse_budget, parse_budgets, variants
 from elektron.errors import ElektronError
 from elektron.recipes import pretrain_config
 
@@ -22,12 +16,9 @@ def configured(variant: Variant) -> object:
 
 
 def test_single_value_applies_to_all_variants_and_is_not_in_names() -> None:
-    found = variants("quickstart", ["network.num_hidden_layers=2", "optimizer.learning_rate=1e-3,3e-3"])
-    assert [variant.name for variant in found] == [
-        "optimizer.learning_rate=0.001",
-        "optimizer.learning_rate=0.003",
-    ]
-    assert configured(found[1]) == pretrain_config(
+    made = variants("quickstart", ["network.num_hidden_layers=2", "optimizer.learning_rate=1e-3,3e-3"])
+    assert [variant.name for variant in made] == ["optimizer.learning_rate=0.001", "optimizer.learning_rate=0.003"]
+    assert configured(made[1]) == pretrain_config(
         "quickstart",
         {
             "network.num_hidden_layers": 2,
@@ -41,8 +32,8 @@ def test_single_value_applies_to_all_variants_and_is_not_in_names() -> None:
 
 
 def test_several_settings_give_all_combinations() -> None:
-    found = variants("quickstart", ["batch_size=8,16", "compile=true,null"])
-    assert [variant.name for variant in found] == [
+    made = variants("quickstart", ["batch_size=8,16", "compile=true,null"])
+    assert [variant.name for variant in made] == [
         "batch_size=8,compile=true",
         "batch_size=8,compile=null",
         "batch_size=16,compile=true",
@@ -53,10 +44,10 @@ def test_several_settings_give_all_combinations() -> None:
 def test_recipe_can_be_varied(tmp_path: Path) -> None:
     own = tmp_path / "my own.yaml"
     own.write_text("batch_size: 7\n")
-    found = variants("elektron-small", [f"config=electra-small,{own}", "network.num_hidden_layers=2"])
-    assert [variant.name for variant in found] == ["config=electra-small", "config=my-own"]
-    assert [configured(v).family for v in found] == ["electra", "elektron"]  # type: ignore[attr-defined]
-    assert configured(found[1]).batch_size == 7  # type: ignore[attr-defined]
+    made = variants("elektron-small", [f"config=electra-small,{own}", "network.num_hidden_layers=2"])
+    assert [variant.name for variant in made] == ["config=electra-small", "config=my-own"]
+    assert [configured(v).family for v in made] == ["electra", "elektron"]  # type: ignore[attr-defined]
+    assert configured(made[1]).batch_size == 7  # type: ignore[attr-defined]
 
 
 def test_empty_sweep_gives_one_variant() -> None:
@@ -104,9 +95,11 @@ def test_parse_budget(text: str, budget: Budget) -> None:
     assert parse_budget(text) == budget
 
 
-def test_budget_sets_length_of_pretraining() -> None:
-    assert parse_budget("90s").length == {"minutes": 1.5}
-    assert parse_budget("2e15flops").length == {"flops": 2e15}
+@pytest.mark.parametrize(("text", "minutes", "flops"), [("90s", 1.5, None), ("2e15flops", None, 2e15)])
+def test_budget_sets_length_of_pretraining(text: str, minutes: float | None, flops: float | None) -> None:
+    (variant,) = variants("quickstart", [])
+    config = variant.configured(parse_budget(text), Path("blocks"), Path("out"), 3)
+    assert (config.minutes, config.flops) == (minutes, flops)
 
 
 @pytest.mark.parametrize("text", ["10", "m", "0m", "-1m", "1e999flops", "1..5m", "10 min", "nanm", ""])

@@ -2,21 +2,11 @@ from typing import Any
 
 from elektron.configuration import to_flat_dict
 from elektron.estimate.config import EstimateConfig
-from elektron.pretraining.config import (
-    CheckpointConfig,
-    EvaluationConfig,
-    NetworkConfig,
-    PretrainConfig,
-)
+from elektron.pretraining.config import CheckpointConfig, EvaluationConfig, NetworkConfig, PretrainConfig
 from elektron.recipes import with_recipe
 from tests.pretraining.conftest import TINY
 
-SHALLOW = TINY | {
-    "embedding_size": 32,
-    "generator_width": 1.0,
-    "generator_layers": 1,
-    "num_hidden_layers": 2,
-}
+SHALLOW = TINY | {"embedding_size": 32, "generator_width": 1.0, "generator_layers": 1, "num_hidden_layers": 2}
 
 
 def tiny(**changes: Any) -> EstimateConfig:

@@ -23,13 +23,13 @@ RAMPS = [
 
 
 def one_by_one(plan, curriculum, total, cost):
-    found, number, done = Counter(), 0, 0.0
+    counts, number, done = Counter(), 0, 0.0
     while done < total:
         step = Step(plan.roles(done / total, number), curriculum.shape(number))
-        found[step] += 1
+        counts[step] += 1
         number += 1
         done += cost(step)
-    return found
+    return counts
 
 
 @pytest.mark.parametrize("curriculum", RAMPS, ids=str)
@@ -38,9 +38,9 @@ def one_by_one(plan, curriculum, total, cost):
 def test_step_budget_equals_counting_one_by_one(plan, curriculum, steps):
     config = PretrainConfig(plan=plan, plan_options=PLANS[plan], curriculum=curriculum, steps=steps, batch_size=16)
     shapes, its_plan = Curriculum(config, 32), make_plan(config, steps)
-    found = count_steps(its_plan, shapes, steps, lambda step: 1)
-    assert found == one_by_one(its_plan, shapes, steps, lambda step: 1)
-    assert found.total() == steps
+    counts = count_steps(its_plan, shapes, steps, lambda step: 1)
+    assert counts == one_by_one(its_plan, shapes, steps, lambda step: 1)
+    assert counts.total() == steps
 
 
 @pytest.mark.parametrize("plan", PLANS)
@@ -53,8 +53,8 @@ def test_flops_budget_equals_counting_one_by_one(plan, total):
     def cost(step):
         return 10 + 7 * step.roles.generator + 30 * step.roles.discriminator
 
-    found = count_steps(its_plan, shapes, total, cost)
-    assert found == one_by_one(its_plan, shapes, total, cost)
+    counts = count_steps(its_plan, shapes, total, cost)
+    assert counts == one_by_one(its_plan, shapes, total, cost)
 
 
 @pytest.mark.parametrize("curriculum", RAMPS, ids=str)
@@ -64,8 +64,8 @@ def test_strides_approximate_counting_one_by_one(plan, curriculum, monkeypatch):
     monkeypatch.setattr(estimate, "COUNTED_STEPS", 200)
     config = PretrainConfig(plan=plan, plan_options=PLANS[plan], curriculum=curriculum, steps=10_007, batch_size=16)
     shapes, its_plan = Curriculum(config, 32), make_plan(config, 10_007)
-    found = count_steps(its_plan, shapes, 10_007, lambda step: 1)
+    counts = count_steps(its_plan, shapes, 10_007, lambda step: 1)
     exact = one_by_one(its_plan, shapes, 10_007, lambda step: 1)
-    assert found.total() == 10_007
-    assert found.keys() == exact.keys()
-    assert all(abs(found[step] - exact[step]) < 10_007 / 50 for step in exact)
+    assert counts.total() == 10_007
+    assert counts.keys() == exact.keys()
+    assert all(abs(counts[step] - exact[step]) < 10_007 / 50 for step in exact)

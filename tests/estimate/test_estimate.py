@@ -33,17 +33,14 @@ from tests.pretraining.conftest import TINY, tiny_config
 def test_parameter_counts_equal_the_pair(family, sharing):
     network = TINY if family not in SHALLOWER_GENERATOR else SHALLOW
     if sharing == "all":
-        network = network | {
-            "generator_width": 1.0,
-            "generator_layers": network["num_hidden_layers"],
-        }
+        network = network | {"generator_width": 1.0, "generator_layers": network["num_hidden_layers"]}
     run = Estimator(tiny(family=family, sharing=sharing, network=NetworkConfig(**network)))
     pair = pair_for(run.config, run.manifest)
     assert {p.device.type for p in run.pair.parameters()} == {"meta"}
-    found = run.estimate().parameters
+    parameters = run.estimate().parameters
     total = sum(p.numel() for p in pair.parameters())
-    assert found == pair.parameter_counts() | {"total": total}
-    networks = found["discriminator"] + found["generator"]
+    assert parameters == pair.parameter_counts() | {"total": total}
+    networks = parameters["discriminator"] + parameters["generator"]
     assert (total < networks) == (sharing in ("tokens", "embeddings", "all"))
 
 
@@ -56,21 +53,14 @@ def test_parameter_counts_equal_the_pair(family, sharing):
         {"plan": "two_stage", "plan_options": PlanOptions(generator_steps=5)},
         {"plan": "two_stage", "steps": None, "flops": 3e8},
         {"plan": "alternating"},
-        {
-            "plan": "alternating",
-            "plan_options": PlanOptions(generator_turn=3, discriminator_turn=2, similarity=1.0),
-        },
+        {"plan": "alternating", "plan_options": PlanOptions(generator_turn=3, discriminator_turn=2, similarity=1.0)},
         {"plan": "alternating", "steps": None, "flops": 3e8},
         {"plan": "adversarial"},
         {"objective": "mlm"},
         {"objective": "all_tokens_mlm", "micro_batch_size": 3},
         {"objective": "corrective"},
         {"curriculum": CurriculumConfig(first_length=8, first_batch_size=2)},
-        {
-            "curriculum": CurriculumConfig(first_length=8, length_fraction=0.8),
-            "plan": "alternating",
-            "steps": 11,
-        },
+        {"curriculum": CurriculumConfig(first_length=8, length_fraction=0.8), "plan": "alternating", "steps": 11},
         {"masking": MaskingConfig(mask_probability=0.4, final_mask_probability=0.15)},
     ],
     ids=str,
@@ -80,11 +70,7 @@ def test_steps_tokens_and_flops_equal_the_run(changes, blocks, tmp_path):
     summary = pretrain(config)
     run = Estimator(estimate_of(config))
     length = run.length()
-    assert (length.steps, length.tokens, length.flops) == (
-        summary["steps"],
-        summary["tokens"],
-        summary["flops"],
-    )
+    assert (length.steps, length.tokens, length.flops) == (summary["steps"], summary["tokens"], summary["flops"])
     assert run.pair.parameter_counts(run.objective.detects) == summary["parameters"]
 
 
@@ -154,8 +140,8 @@ def test_passes_over_the_corpus(blocks):
 
 
 def test_throughput_determines_time_steps_and_disk():
-    found = Estimator(tiny(throughput=100.0)).estimate()
-    assert found.length.seconds == pytest.approx(12 * 8 * 32 / 100)
+    result = Estimator(tiny(throughput=100.0)).estimate()
+    assert result.length.seconds == pytest.approx(12 * 8 * 32 / 100)
     assert Estimator(tiny()).estimate().length.seconds is None
     by_clock = {"steps": None, "minutes": 1.0}
     assert Estimator(tiny(**by_clock)).estimate().length.steps is None
@@ -217,18 +203,18 @@ def test_probe_measures_speed_and_memory(changes, with_blocks, blocks, monkeypat
     monkeypatch.setattr(steps, "PROBE_SECONDS", 0.2)
     monkeypatch.setattr(steps, "resident_peak", iter([1_000_000, 5_000_000]).__next__)
     data = {"data": blocks, "vocab_size": None, "seq_len": None} if with_blocks else {}
-    found = Estimator(tiny(probe=True, **data, **changes)).estimate()
-    assert found.measured is not None
-    assert found.measured.flops_per_second > 0
-    assert 0 < found.measured.seconds_per_update < found.length.seconds
-    assert found.length.seconds > 0
-    assert found.length.tokens_per_second > 0
+    result = Estimator(tiny(probe=True, **data, **changes)).estimate()
+    assert result.measured is not None
+    assert result.measured.flops_per_second > 0
+    assert 0 < result.measured.seconds_per_update < result.length.seconds
+    assert result.length.seconds > 0
+    assert result.length.tokens_per_second > 0
     if torch.cuda.is_available():
-        assert found.measured.memory > found.memory.weights
+        assert result.measured.memory > result.memory.weights
     else:
-        assert found.measured.memory == 4_000_000  # the growth of the process
+        assert result.measured.memory == 4_000_000  # the growth of the process
     if "minutes" in changes:
-        assert found.length.seconds == pytest.approx(120, rel=0.1)
+        assert result.length.seconds == pytest.approx(120, rel=0.1)
 
 
 @pytest.mark.slow
@@ -249,10 +235,10 @@ def test_flops_with_frozen_or_released_networks_equal_the_run(blocks, tmp_path):
     options = PlanOptions(generator=str(tmp_path / "first"))
     config = tiny_config(blocks, tmp_path / "run", plan="frozen_generator", plan_options=options)
     summary = pretrain(config)
-    found = estimate(estimate_of(config))
-    assert found.length.flops == summary["flops"]
-    trained = found.parameters["total"] - found.parameters["generator"]
-    assert found.memory.gradients == 4 * trained
+    result = estimate(estimate_of(config))
+    assert result.length.flops == summary["flops"]
+    trained = result.parameters["total"] - result.parameters["generator"]
+    assert result.memory.gradients == 4 * trained
     released = f"{tmp_path / 'first/discriminator'},{tmp_path / 'first/generator'}"
     more = tiny_config(blocks, tmp_path / "more", init_from=released, steps=2)
     assert estimate(estimate_of(more)).length.flops == pretrain(more)["flops"]
@@ -261,23 +247,12 @@ def test_flops_with_frozen_or_released_networks_equal_the_run(blocks, tmp_path):
 def test_large_run_is_estimated_without_counting_every_step():
     """Counting a million steps one by one would take minutes, and real weights would take gigabytes."""
     network = NetworkConfig(
-        num_hidden_layers=24,
-        hidden_size=1024,
-        intermediate_size=4096,
-        num_attention_heads=16,
-        embedding_size=1024,
+        num_hidden_layers=24, hidden_size=1024, intermediate_size=4096, num_attention_heads=16, embedding_size=1024
     )
-    config = tiny(
-        steps=1_000_000,
-        batch_size=2048,
-        seq_len=512,
-        vocab_size=30522,
-        network=network,
-        family="electra",
-    )
-    found = Estimator(config).estimate()
-    assert found.parameters["discriminator"] == pytest.approx(335e6, rel=0.01)
-    assert found.length.steps == 1_000_000
+    config = tiny(steps=1_000_000, batch_size=2048, seq_len=512, vocab_size=30522, network=network, family="electra")
+    result = Estimator(config).estimate()
+    assert result.parameters["discriminator"] == pytest.approx(335e6, rel=0.01)
+    assert result.length.steps == 1_000_000
 
 
 def test_table_and_json_output(capsys):
@@ -311,14 +286,8 @@ BLOCKLESS = ("--vocab-size", "100", "--seq-len", "32")
         (("--data", ".", *BLOCKLESS), "--vocab-size and --seq-len follow from the blocks"),
         (("--data", "."), ". holds no blocks"),
         (("--data", "nowhere"), "nowhere: no such folder"),
-        (
-            ("--vocab-size", "5", "--seq-len", "32"),
-            "--vocab-size must be above 5 and at most 16777216, got 5",
-        ),
-        (
-            ("--vocab-size", "100", "--seq-len", "2"),
-            "--seq-len must be above 2 and at most 1048576, got 2",
-        ),
+        (("--vocab-size", "5", "--seq-len", "32"), "--vocab-size must be above 5 and at most 16777216, got 5"),
+        (("--vocab-size", "100", "--seq-len", "2"), "--seq-len must be above 2 and at most 1048576, got 2"),
         ((*BLOCKLESS, "--throughput", "0"), "--throughput must be above 0, got 0"),
         ((*BLOCKLESS, "--throughput", "1", "--probe", "true"), "cannot be used together"),
         (
@@ -328,10 +297,7 @@ BLOCKLESS = ("--vocab-size", "100", "--seq-len", "32")
         ((*BLOCKLESS, "--memory-per-device", "0GB"), "--memory-per-device must be a size"),
         ((*BLOCKLESS, "--devices", "0"), "--devices must be from 1 to 1048576, got 0"),
         ((*BLOCKLESS, "--batch-size", "0"), "--batch-size must be from 1 to 1048576, got 0"),
-        (
-            (*BLOCKLESS, "--network.num-attention-heads", "7"),
-            "cannot split a width of 128 over 7 heads",
-        ),
+        ((*BLOCKLESS, "--network.num-attention-heads", "7"), "cannot split a width of 128 over 7 heads"),
         (
             (*BLOCKLESS, "--masking.unit", "whole_word", "--masking.segmenter", "nope:f"),
             "--masking.segmenter nope:f: No module named 'nope'",

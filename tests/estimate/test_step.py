@@ -7,13 +7,7 @@ import torch
 
 from elektron.accelerator import Accelerator
 from elektron.estimate.estimate import Estimator
-from elektron.estimate.step import (
-    LiveBytes,
-    TrainingStep,
-    bytes_of,
-    count_memory,
-    resident_peak,
-)
+from elektron.estimate.step import LEARNING_RATE, LiveBytes, TrainingStep, bytes_of, count_memory, resident_peak
 from elektron.models.families import FAMILIES
 from elektron.pretraining.compatibility import SHALLOWER_GENERATOR
 from elektron.pretraining.config import NetworkConfig, OptimizerConfig, PlanOptions
@@ -54,7 +48,7 @@ def real_peak(run: Estimator, dtype: torch.dtype, micro_batches: int = 1) -> int
             for roles, shape in run.steps:
                 for _ in range(micro_batches):
                     step.forward_backward(roles, step.batch(shape.rows // micro_batches, shape.length))
-                step.update()
+                step.optimizer.step(LEARNING_RATE)
     return live.peak
 
 
@@ -96,7 +90,7 @@ def test_gradient_and_optimizer_bytes_are_exact(name):
     step = TrainingStep(run.config, run.build_pair("cpu"), run.manifest, Accelerator(CPU, torch.float32))
     (kind,) = run.steps
     step.forward_backward(kind.roles, step.batch(ROWS, LENGTH))
-    step.update()
+    step.optimizer.step(LEARNING_RATE)
     assert memory.optimizer == bytes_of(step.optimizer.state_tensors().values())
     assert memory.gradients == 4 * sum(p.numel() for p in step.optimizer.parameters)
 

@@ -36,13 +36,7 @@ CONFIG: dict[str, Any] = {
         "dropout": 0.0,
     },
     "masking": {"mask_probability": 0.15, "keep_probability": 0.15},
-    "optimizer": {
-        "name": "muon",
-        "learning_rate": 0.003,
-        "muon_learning_rate": 0.02,
-        "beta2": 0.999,
-        "warmup": 0.01,
-    },
+    "optimizer": {"name": "muon", "learning_rate": 0.003, "muon_learning_rate": 0.02, "beta2": 0.999, "warmup": 0.01},
     "evaluation": {"every": 100, "rows": 512},
     "checkpoint": {"every": 400, "keep": 2},
     "log_every": 20,
@@ -170,12 +164,7 @@ def make_run(tmp_path: Path) -> MakeRun:
                 "flops": 1.31e13,
                 "device": "CPU, 2 threads",
                 "parameters": {"generator": 742_144, "discriminator": 1_329_025},
-                "versions": {
-                    "elektron": "0.1.0",
-                    "python": "3.11.2",
-                    "torch": "2.13.0",
-                    "transformers": "5.23.0",
-                },
+                "versions": {"elektron": "0.1.0", "python": "3.11.2", "torch": "2.13.0", "transformers": "5.23.0"},
             }
         for file, content in files.items():
             if content is not None:

@@ -35,12 +35,12 @@ class Page(HTMLParser):
         self.words += data
 
 
-def stands_alone(told: Page) -> None:
+def stands_alone(html: Page) -> None:
     """Assert that the page has no script, loads nothing, and has a policy that forbids both."""
-    assert not {"script", "link", "img", "iframe", "object"} & set(told.elements)
-    for name, value in told.attributes:
+    assert not {"script", "link", "img", "iframe", "object"} & set(html.elements)
+    for name, value in html.attributes:
         assert name != "src" and not name.startswith("on")
         assert "://" not in value
         assert name != "href" or value.startswith("#")
-    policy = [value for name, value in told.attributes if "default-src" in value]
+    policy = [value for name, value in html.attributes if "default-src" in value]
     assert policy == ["default-src 'none'; style-src 'unsafe-inline'"]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elektron.reporting import charts
-from elektron.reporting.charts import LARGE, Ticks, inline_svg, style
+from elektron.reporting.charts import SIZES, Ticks, inline_svg, style
 from elektron.reporting.curves import HELD_OUT, TRAINING_METRICS, curve_lines, curves, reference, series, thinned
 from elektron.reporting.formatting import metric_format
 from elektron.reporting.pretraining_run import read_run, read_runs
@@ -20,19 +20,14 @@ CURVES = (*HELD_OUT, *TRAINING_METRICS)
 
 
 def test_series_leaves_out_records_without_value() -> None:
-    records = [
-        {"tokens": 10, "loss": 3.0},
-        {"tokens": 20, "loss": None},
-        {"loss": 2.0},
-        {"tokens": 30, "loss": 1.0},
-    ]
+    records = [{"tokens": 10, "loss": 3.0}, {"tokens": 20, "loss": None}, {"loss": 2.0}, {"tokens": 30, "loss": 1.0}]
     assert series(records, "loss") == [(10.0, 3.0), (30.0, 1.0)]
 
 
 @given(st.lists(st.floats(-1e6, 1e6), max_size=400))
 def test_thinning_keeps_order_and_extremes(values: list[float]) -> None:
     points = [(float(index), value) for index, value in enumerate(values)]
-    kept = thinned(points, most=40)
+    kept = thinned(points, limit=40)
     assert len(kept) <= 40 and kept == sorted(kept)
     assert set(kept) <= set(points)
     if values:
@@ -122,7 +117,7 @@ def test_svg_is_deterministic(make_run: MakeRun) -> None:
     run = read_run(make_run())
     drawn = curve_lines(HELD_OUT[1], run, 0)
     first, second = (inline_svg(charts.line_chart(drawn, "tokens"), "auc", "AUC") for _ in range(2))
-    assert first == second and f'viewBox="0 0 {LARGE[0]} {LARGE[1]}"' in first
+    assert first == second and f'viewBox="0 0 {SIZES["large"][0]} {SIZES["large"][1]}"' in first
 
 
 def test_64_runs_have_distinct_styles() -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elektron.reporting.formatting import duration, percent, scientific, short, whole
+from elektron.reporting.formatting import compact, duration, integer, percent, scientific
 from elektron.terminal import escape_control
 
 
@@ -24,13 +24,13 @@ from elektron.terminal import escape_control
     ],
 )
 def test_short(value: float | None, text: str) -> None:
-    assert short(value) == text
+    assert compact(value) == text
 
 
-def test_scientific_percent_whole_and_duration() -> None:
+def test_scientific_percent_integer_and_duration() -> None:
     assert scientific(1.31e13) == "1.3 × 10¹³" and scientific(None) == "–"
     assert percent(0.3579) == "35.8 %" and percent(1, 0) == "100 %"
-    assert whole(1200.0) == "1,200"
+    assert integer(1200.0) == "1,200"
     assert duration(172) == "2 min 52 s" and duration(None) == "–"
 
 

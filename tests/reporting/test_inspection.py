@@ -17,12 +17,7 @@ from elektron.reporting.inspection import escaped, inspect, rows_as_text
 def blocks(request: pytest.FixtureRequest, corpus_file: Path, tokenizer_folder: Path, tmp_path: Path) -> Path:
     prepare(
         PrepareConfig(
-            [str(corpus_file)],
-            str(tokenizer_folder),
-            tmp_path / "blocks",
-            seq_len=32,
-            packing=request.param,
-            workers=1,
+            [str(corpus_file)], str(tokenizer_folder), tmp_path / "blocks", seq_len=32, packing=request.param, workers=1
         )
     )
     return tmp_path / "blocks"
@@ -38,10 +33,10 @@ def test_inspect_summarizes_blocks_and_prints_rows(blocks: Path, capsys: pytest.
 
 def test_rows_as_text_has_one_line_per_text(blocks: Path) -> None:
     store = BlockStore.open(blocks)
-    found = dict(rows_as_text(store, 4))
-    assert len(found) == 4
+    rows = dict(rows_as_text(store, 4))
+    assert len(rows) == 4
     special = store.manifest.special_ids
-    for ids, text in zip(store.rows("train").take(np.array(list(found))), found.values(), strict=True):
+    for ids, text in zip(store.rows("train").take(np.array(list(rows))), rows.values(), strict=True):
         assert all(line.startswith("[CLS] ") for line in text.splitlines())
         assert len(text.splitlines()) == text.count("[CLS]") == (ids == special["cls"]).sum()
         assert text.count("[SEP]") == (ids == special["sep"]).sum()

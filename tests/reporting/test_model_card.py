@@ -23,13 +23,7 @@ PATHS: dict[str, Any] = {"init_from": "/home/somebody/other/discriminator,/tmp/g
 SOURCES = ["/home/somebody/secret/text.txt", "hf:Salesforce/wikitext:wikitext-2", HOSTILE]
 HEADINGS = {
     f"## {heading}"
-    for heading in (
-        "Metrics",
-        "Was pre-training worth it?",
-        "How to use it",
-        "How it was made",
-        "Limits",
-    )
+    for heading in ("Metrics", "Was pre-training worth it?", "How to use it", "How it was made", "Limits")
 }
 
 
@@ -135,11 +129,7 @@ def test_untrusted_text_is_escaped(name: str, tmp_path: Path) -> None:
         file: content if file == "task.json" else hostile(content) for file, content in tuned.KINDS[name]().items()
     }
     files["task.json"] |= {"labels": [MARKS, "b"]}
-    files["details.json"] |= {
-        "warnings": [MARKS],
-        "notes": {MARKS: MARKS},
-        "versions": {MARKS: MARKS},
-    }
+    files["details.json"] |= {"warnings": [MARKS], "notes": {MARKS: MARKS}, "versions": {MARKS: MARKS}}
     files["metrics.json"] |= {MARKS: 0.5, "split": MARKS}
     metadata, text = card(tuned.write(tmp_path / HOSTILE.replace("/", ""), files))
     assert set(metadata) <= {"library_name", "pipeline_tag", "tags", "model-index"}

@@ -10,14 +10,9 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from tokenizers.processors import TemplateProcessing
 
+from elektron.errors import ElektronError
 from elektron.reporting.page import Heading, Table, Token
-from elektron.reporting.predictions import (
-    MAX_TOKENS,
-    around,
-    middle_left_out,
-    prediction_tables,
-    shortened,
-)
+from elektron.reporting.predictions import MAX_TOKENS, around, middle_left_out, prediction_tables, shortened
 from elektron.reporting.task_result import read_task_result
 from tests.reporting import tuned
 
@@ -77,19 +72,11 @@ def test_prediction_is_compared_with_label_column(
     assert (table.title == "Errors with the highest scores") == wrong
 
 
-def test_data_column_named_predicted_label_is_not_the_prediction(tmp_path: Path) -> None:
+@pytest.mark.parametrize("column", ["label", "class"])
+def test_data_column_named_predicted_label_is_not_the_prediction(column: str, tmp_path: Path) -> None:
     files = tuned.classification()
-    files["details.json"] |= {"columns": {"label": "label"}}
-    row = {"text": "t", "label": "a", "predicted_label": "b", "predicted_predicted_label": "a"}
-    files["predictions.jsonl"] = [row]
-    (table,) = shown(tmp_path, files)
-    assert table.rows == [["a", "a", "t"]]
-
-
-def test_data_column_named_predicted_label_with_other_label_column(tmp_path: Path) -> None:
-    files = tuned.classification()
-    files["details.json"] |= {"columns": {"label": "class"}}
-    files["predictions.jsonl"] = [{"text": "t", "class": "a", "predicted_label": "b", "predicted_predicted_label": "a"}]
+    files["details.json"] |= {"columns": {"label": column}}
+    files["predictions.jsonl"] = [{"text": "t", column: "a", "predicted_label": "b", "predicted_predicted_label": "a"}]
     (table,) = shown(tmp_path, files)
     assert table.rows == [["a", "a", "t"]]
 
@@ -107,49 +94,38 @@ def test_tokens_and_tags_fall_back_to_parsed_columns(given: Any, tmp_path: Path)
     files = tuned.tagging()
     columns = {"tokens": "1", "tags": "2"} if given is None else {"tokens": "text", "tags": "label"}
     files["details.json"] |= {"columns": columns}
-    own = {} if given is None else {"text": "Ada saw", "label": given}
-    row = own | {"tokens": ["Ada", "saw"], "tags": ["B-PER", "O"], "predicted_tags": ["O", "O"]}
+    given_columns = {} if given is None else {"text": "Ada saw", "label": given}
+    row = given_columns | {"tokens": ["Ada", "saw"], "tags": ["B-PER", "O"], "predicted_tags": ["O", "O"]}
     files["predictions.jsonl"] = [row]
     (table,) = shown(tmp_path, files)
     ((cell,),) = table.rows
     assert cell.tokens == [Token("Ada", False, note="O", correction="B-PER"), Token("saw")]
 
 
-@pytest.mark.parametrize("label", [1, "1", "B", "no"])
-def test_choices_are_shown_by_text(label: Any, tmp_path: Path) -> None:
+LIST = {"choices": ["yes", "no"]}
+KEYS = {"choices": {"text": ["yes", "no"], "label": ["1", "2"]}}
+COLUMNS = {"choices": "a,b", "label": "label"}
+
+
+@pytest.mark.parametrize(
+    ("row", "label", "columns", "true"),
+    [
+        *((LIST, label, {}, "no") for label in (1, "1", "B", "no")),
+        (KEYS, "1", {}, "yes"),
+        ({"a": "yes", "b": "no"}, 1, COLUMNS, "no"),
+    ],
+)
+@pytest.mark.parametrize("predicted", [{"predicted_label": 0, "predicted_choice": "yes"}, {"predicted_label": 0}])
+def test_choices_are_shown_by_text(
+    row: Any, label: Any, columns: dict[str, str], true: str, predicted: Any, tmp_path: Path
+) -> None:
     files = tuned.classification()
     files["task.json"] |= {"task": "multiple-choice"}
-    row = {"text": "Is it?", "choices": ["yes", "no"], "label": label}
-    files["predictions.jsonl"] = [row | {"predicted_label": 0, "predicted_choice": "yes", "predicted_score": 0.7}]
+    files["details.json"] |= {"columns": columns}
+    files["predictions.jsonl"] = [{"text": "Is it?", "label": label, "predicted_score": 0.7} | row | predicted]
     (table,) = shown(tmp_path, files)
-    assert table.rows == [["yes (70 %)", "no", "Is it?"]]
-
-
-def test_choices_in_separate_columns(tmp_path: Path) -> None:
-    files = tuned.classification()
-    files["task.json"] |= {"task": "multiple-choice"}
-    files["details.json"] |= {"columns": {"choices": "a,b", "label": "answer"}}
-    row = {
-        "text": "Is it?",
-        "a": "yes",
-        "b": "no",
-        "answer": 0,
-        "predicted_label": 1,
-        "predicted_score": 0.7,
-    }
-    files["predictions.jsonl"] = [row]
-    (table,) = shown(tmp_path, files)
-    assert table.rows == [["no (70 %)", "yes", "Is it?"]]
-
-
-def test_choices_with_keys(tmp_path: Path) -> None:
-    files = tuned.classification()
-    files["task.json"] |= {"task": "multiple-choice"}
-    choices = {"text": ["yes", "no"], "label": ["1", "2"]}
-    row = {"text": "Is it?", "choices": choices, "label": "1", "predicted_label": 0}
-    files["predictions.jsonl"] = [row | {"predicted_choice": "yes", "predicted_score": 0.7}]
-    (table,) = shown(tmp_path, files)
-    assert table.title == "Correct predictions" and table.rows == [["yes (70 %)", "yes", "Is it?"]]
+    assert table.rows == [["yes (70 %)", true, "Is it?"]]
+    assert (table.title == "Correct predictions") == (true == "yes")
 
 
 def test_shortened_cuts_between_words_and_around_keeps_answer() -> None:
@@ -197,15 +173,8 @@ def test_numbers_are_shown_with_distinguishing_digits(tmp_path: Path) -> None:
 def test_malformed_rows_are_shown_without_prediction(tmp_path: Path) -> None:
     for name, make in tuned.KINDS.items():
         files = make()
-        files["predictions.jsonl"] = [
-            {},
-            {"text": None},
-            {"label": {"a": [1]}, "predicted_score": "x"},
-        ]
-        files["predictions.jsonl"] += [
-            {"tokens": "a", "predicted_tags": 3},
-            {"answers": 3, "context": []},
-        ]
+        files["predictions.jsonl"] = [{}, {"text": None}, {"label": {"a": [1]}, "predicted_score": "x"}]
+        files["predictions.jsonl"] += [{"tokens": "a", "predicted_tags": 3}, {"answers": 3, "context": []}]
         rows = [cells for table in shown(tmp_path / name, files) for cells in table.rows]
         if name == "tagging":
             assert [cell.tokens for (cell,) in rows] == [[]] * 4  # at most 4 sentences without a wrong tag
@@ -261,3 +230,10 @@ def test_long_sentence_is_cut_around_first_wrong_tag(tmp_path: Path) -> None:
     parts = [token.text for token in table.rows[0][0].tokens]
     assert len(parts) == MAX_TOKENS + 1
     assert parts[0] == "…" and "t150" in parts and parts[-1] == "…"
+
+
+def test_damaged_tokenizer_raises_naming_it(tmp_path: Path) -> None:
+    files = tuned.classification() | {"tokenizer.json": '{"a": '}
+    files["task.json"] |= {"truncation": "head"}
+    with pytest.raises(ElektronError, match=r"tokenizer\.json is damaged .*: restore the file"):
+        shown(tmp_path, files)

@@ -11,25 +11,11 @@ import pytest
 from elektron.errors import ElektronError
 from elektron.report import report
 from elektron.reporting.config import ReportConfig
-from elektron.reporting.examples import Shades, running_text, shades
+from elektron.reporting.examples import Shades, running_text
 from elektron.reporting.formatting import metric_format
 from elektron.reporting.page import Cell, Details, Group, Table
-from elektron.reporting.pretraining_report import (
-    COMPARED,
-    COSTS,
-    comparison,
-    facts,
-    lead,
-    same_text,
-    status,
-    tiles,
-)
-from elektron.reporting.pretraining_run import (
-    Example,
-    PretrainingRun,
-    read_run,
-    read_runs,
-)
+from elektron.reporting.pretraining_report import COMPARED, COSTS, comparison, facts, lead, same_text, status, tiles
+from elektron.reporting.pretraining_run import Example, PretrainingRun, read_run, read_runs
 from elektron.reporting.sections import settings_section
 from elektron.reporting.usage import detector_code
 from tests.reporting.conftest import CONFIG, CORPUS, MakeRun
@@ -38,7 +24,7 @@ from tests.reporting.pages import HOSTILE, Page, stands_alone
 LM = ("lm_loss", "lm_accuracy")
 COLUMNS = {metric_format(name).title: name for name in COMPARED} | {title: name for name, (title, _) in COSTS.items()}
 NAMES = [name for name in COLUMNS.values() if name not in LM]
-PLAIN = Shades([0.0, 1.0], 0.0, 1.0, 1.0)
+PLAIN = Shades([])
 
 
 def page(*folders: Path) -> Page:
@@ -49,7 +35,7 @@ def page(*folders: Path) -> Page:
 def test_report_of_one_run(make_run: MakeRun) -> None:
     folder = make_run("quickstart/run", downstream=True)
     assert report(ReportConfig([folder])) == folder / "report.html"
-    told = page(folder)
+    html = page(folder)
     for words in (
         "quickstart/run",
         "None raised.",
@@ -61,15 +47,15 @@ def test_report_of_one_run(make_run: MakeRun) -> None:
         "generator_width",
         "transformers 5.23.0",
     ):
-        assert words in told.words, words
-    assert told.elements.count("svg") == 9
-    assert "in progress" not in told.words
+        assert words in html.words, words
+    assert html.elements.count("svg") == 9
+    assert "in progress" not in html.words
 
 
 def test_pending_alarms_are_not_reported_as_absent(make_run: MakeRun) -> None:
-    told = page(make_run(finished=False))
-    assert "None raised" not in told.words
-    assert "at step 1,012 or later; the last was at step 600" in told.words
+    html = page(make_run(finished=False))
+    assert "None raised" not in html.words
+    assert "at step 1,012 or later; the last was at step 600" in html.words
     # A warm-up longer than the run is shortened to a tenth of the run.
     long_warmup = {"optimizer": {"warmup": 10_000}}
     assert "at step 1,120 or later" in page(make_run("a", finished=False, config=long_warmup)).words
@@ -83,9 +69,9 @@ def test_run_with_only_new_parts_suggests_fine_tuning(make_run: MakeRun) -> None
         {"kind": "evaluation", "step": step, "tokens": step, "new_parts": new} | metrics
         for step, new in ((0, parts), (30, []))
     ]
-    told = page(make_run(lines=lines, config={"init_from": "hub/encoder,hub/generator"}))
-    assert "→" not in told.words
-    assert "--model hub/encoder --train" in told.words and "run/discriminator --train" in told.words
+    html = page(make_run(lines=lines, config={"init_from": "hub/encoder,hub/generator"}))
+    assert "→" not in html.words
+    assert "--model hub/encoder --train" in html.words and "run/discriminator --train" in html.words
 
 
 def test_report_of_several_runs(make_run: MakeRun, tmp_path: Path) -> None:
@@ -97,18 +83,18 @@ def test_report_of_several_runs(make_run: MakeRun, tmp_path: Path) -> None:
     ]
     out = tmp_path / "new" / "page.html"
     assert report(ReportConfig(folders, out)) == out
-    told = Page(out.read_text(encoding="utf-8"))
-    assert "3 runs compared" in told.words and "in progress: step 0 of 1,200" in told.words
-    assert "logits-without-spread" in told.words and "so it is" in told.words
-    assert "None raised" not in told.words and "resumed at step 400" in told.words
-    assert "different blocks" not in told.words
-    ids = [value for name, value in told.attributes if name == "id"]
+    html = Page(out.read_text(encoding="utf-8"))
+    assert "3 runs compared" in html.words and "in progress: step 0 of 1,200" in html.words
+    assert "logits-without-spread" in html.words and "so it is" in html.words
+    assert "None raised" not in html.words and "resumed at step 400" in html.words
+    assert "different blocks" not in html.words
+    ids = [value for name, value in html.attributes if name == "id"]
     assert len(ids) == len(set(ids)), "charts of several runs do not clash"
 
 
 def test_different_corpora_are_reported(make_run: MakeRun) -> None:
-    told = page(make_run("a"), make_run("b", corpus=CORPUS | {"sources": ["novels/*.txt"]}))
-    assert "different blocks" in told.words and "novels/*.txt" in told.words
+    html = page(make_run("a"), make_run("b", corpus=CORPUS | {"sources": ["novels/*.txt"]}))
+    assert "different blocks" in html.words and "novels/*.txt" in html.words
 
 
 def test_page_is_self_contained(make_run: MakeRun) -> None:
@@ -136,10 +122,10 @@ def test_untrusted_text_is_escaped(make_run: MakeRun) -> None:
     summary = json.loads((folder / "summary.json").read_text())
     hostile = {"device": HOSTILE, "versions": {HOSTILE: HOSTILE}}
     (folder / "summary.json").write_text(json.dumps(summary | hostile))
-    for told in (page(folder), page(make_run("other"), folder)):
-        assert not {"script", "img"} & set(told.elements)
-        assert not any(name.startswith("on") for name, _ in told.attributes)
-        everything = told.words + "".join(value for _, value in told.attributes)
+    for html in (page(folder), page(make_run("other"), folder)):
+        assert not {"script", "img"} & set(html.elements)
+        assert not any(name.startswith("on") for name, _ in html.attributes)
+        everything = html.words + "".join(value for _, value in html.attributes)
         assert "<script>alert(1)" in everything, "it is shown as text"
         assert "\\x1b[31m" in everything and "\\u202e" in everything
         assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", everything)
@@ -167,8 +153,8 @@ def test_empty_files_still_give_page(make_run: MakeRun, file: str) -> None:
 
 
 def test_report_of_run_without_metrics(make_run: MakeRun) -> None:
-    told = page(make_run(finished=False, lines=[], corpus=None))
-    assert "Nothing has been logged yet" in told.words and "not been evaluated yet" in told.words
+    html = page(make_run(finished=False, lines=[], corpus=None))
+    assert "Nothing has been logged yet" in html.words and "not been evaluated yet" in html.words
 
 
 def test_report_is_deterministic(make_run: MakeRun) -> None:
@@ -197,14 +183,14 @@ def test_foreign_file_is_not_overwritten(make_run: MakeRun, tmp_path: Path) -> N
 
 def test_tiles_lead_and_facts_of_finished_run(make_run: MakeRun) -> None:
     run = read_run(make_run())
-    told = {tile.name: tile for tile in tiles(run)}
-    assert told["Discriminator AUC"].value == "0.761"
-    assert told["Generator loss"].value == "3.834"
+    by_name = {tile.name: tile for tile in tiles(run)}
+    assert by_name["Discriminator AUC"].value == "0.761"
+    assert by_name["Generator loss"].value == "3.834"
     # exp(3.834) = 46.2; ln(4096) = 8.32
-    assert "among 46.2 equally likely" in told["Generator loss"].meaning
-    assert "has 8.32" in told["Generator loss"].meaning
-    assert told["Recall"].value == "8.0 %"
-    assert "Near 0 is normal early on" in told["Recall"].meaning
+    assert "among 46.2 equally likely" in by_name["Generator loss"].meaning
+    assert "has 8.32" in by_name["Generator loss"].meaning
+    assert by_name["Recall"].value == "8.0 %"
+    assert "Near 0 is normal early on" in by_name["Recall"].meaning
     assert "elektron" in lead(run) and "builtin:docs" in lead(run)
     # 1200 · 2048 / 6,281,120
     assert "2.46 M tokens (0.39 passes over the text), in 3 min 6 s" in lead(run)
@@ -218,7 +204,7 @@ def test_tiles_lead_and_facts_of_run_without_metrics(make_run: MakeRun) -> None:
 
 
 @pytest.mark.parametrize(
-    ("length", "told"),
+    ("length", "text"),
     [
         ({"steps": 1200}, "in progress: step 640 of 1,200"),
         ({"tokens": 5_000_000}, "in progress: step 640, 1.31 M of 5 M tokens"),
@@ -226,9 +212,9 @@ def test_tiles_lead_and_facts_of_run_without_metrics(make_run: MakeRun) -> None:
         ({}, "in progress: step 640"),
     ],
 )
-def test_status_of_a_run_in_progress(make_run: MakeRun, length: dict[str, float], told: str) -> None:
+def test_status_of_a_run_in_progress(make_run: MakeRun, length: dict[str, float], text: str) -> None:
     config = {"steps": None, "tokens": None, "minutes": None} | length
-    assert status(read_run(make_run(finished=False, config=config))) == told
+    assert status(read_run(make_run(finished=False, config=config))) == text
 
 
 def test_finished_run_has_empty_status(make_run: MakeRun) -> None:
@@ -252,13 +238,13 @@ def test_continued_run_shows_metrics_at_start_and_end(make_run: MakeRun) -> None
 
     start = line(0, 3.0, 4.0) | {"new_parts": ["discriminator"]}
     continued = make_run("run", lines=[start, line(100, 3.25, 3.5)])
-    told = page(continued)
+    html = page(continued)
     for words in (
         *("at the start and at the end", "3.000 → 3.250", "4.000 → 3.500", "0.500 → 0.600"),
         "new and untrained at the start: AUC.",
     ):
-        assert words in told.words, words
-    assert "script" not in told.elements
+        assert words in html.words, words
+    assert "script" not in html.elements
     begun = make_run("begun", lines=[start], finished=False)
     later = make_run("later", lines=[start, line(100, 3.25, 3.5)], finished=False)
     assert "at the start and now" in page(later).words
@@ -373,9 +359,9 @@ def test_only_replaced_tokens_have_correction_and_guessed_are_dotted() -> None:
 
 def test_shades_range_from_median_to_highest_probability() -> None:
     texts = [example("a b c d e", probability=[0.1, 0.1, 0.1, 0.35, 0.6])]
-    found = shades(texts)
-    assert (found.lowest, found.highest) == pytest.approx((0.1, 0.6))
-    shown = running_text(texts[0], found)
+    scale = Shades(texts)
+    assert (scale.lowest, scale.highest) == pytest.approx((0.1, 0.6))
+    shown = running_text(texts[0], scale)
     assert [token.shade for token in shown] == pytest.approx([0, 0, 0, 0.25, 1])
     assert [bool(token.note) for token in shown] == [False] * 4 + [True]
 
@@ -383,24 +369,24 @@ def test_shades_range_from_median_to_highest_probability() -> None:
 def test_shades_depend_on_rank_not_on_highest_probability() -> None:
     """Proportional to the probability, the shade of 0.3 would be 0.22, and that of 0.2 would be 0.1."""
     texts = [example("a b c d e", probability=[0.1, 0.1, 0.2, 0.3, 1.0])]
-    tokens = running_text(texts[0], shades(texts))
+    tokens = running_text(texts[0], Shades(texts))
     assert [token.shade for token in tokens] == pytest.approx([0, 0, 0, 0.25, 1])
     texts = [example("a b c d", probability=[0.7] * 4)]
-    assert {token.shade for token in running_text(texts[0], shades(texts))} == {0}
+    assert {token.shade for token in running_text(texts[0], Shades(texts))} == {0}
 
 
 def test_nearly_equal_probabilities_mark_no_token() -> None:
     """After a short run all probabilities are nearly equal, and no token is marked as suspicious."""
     texts = [example("a b c d", probability=[0.14, 0.15, 0.15, 0.16])]
-    shown = running_text(texts[0], shades(texts))
+    shown = running_text(texts[0], Shades(texts))
     assert not any(bool(token.note) for token in shown)
     assert max(token.shade for token in shown) < 0.1
 
 
 def test_at_most_a_tenth_of_probabilities_is_written_out() -> None:
     texts = [example("a " * 40, probability=[0.1] * 25 + [0.9 + n / 1000 for n in range(15)])]
-    assert sum(bool(token.note) for token in running_text(texts[0], shades(texts))) == 4
+    assert sum(bool(token.note) for token in running_text(texts[0], Shades(texts))) == 4
 
 
 def test_shades_without_examples_are_zero() -> None:
-    assert shades([]).shade(0.0) == 0
+    assert PLAIN.shade(0.0) == 0

@@ -72,9 +72,9 @@ def refusal(folder: Path) -> str:
 
 
 def test_folder_without_run_raises_naming_what_is_missing(make_run: MakeRun, tmp_path: Path) -> None:
-    assert "does not exist" in refusal(tmp_path / "absent")
     folder = make_run("quickstart/run")
-    assert "is not a folder" in refusal(folder / "config.yaml")
+    for other in (tmp_path / "absent", folder / "config.yaml"):
+        assert "is not the folder of a run, it has no config.yaml: give a folder" in refusal(other)
     assert f"no config.yaml: did you mean {folder}?" in refusal(folder.parent)
     (folder / "metrics.jsonl").unlink()
     assert "no metrics.jsonl: a run has it once" in refusal(folder)

@@ -21,7 +21,7 @@ VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=6)
 
 
 @pytest.mark.parametrize(
-    ("base", "other", "interval", "said"),
+    ("base", "other", "interval", "outcome"),
     [
         ([0.70, 0.71, 0.72], [0.80, 0.81, 0.82], NARROW, "ahead"),
         ([0.80, 0.81, 0.82], [0.70, 0.71, 0.72], NARROW, "behind"),
@@ -32,9 +32,9 @@ VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=6)
         ([0.70, 0.71, 0.72], [0.80, 0.81, 0.82], None, "not resolved: within the interval"),
     ],
 )
-def test_outcome_requires_separated_seeds_and_gap_beyond_interval(base, other, interval, said):
+def test_outcome_requires_separated_seeds_and_gap_beyond_interval(base, other, interval, outcome):
     intervals = [interval] * (len(base) + len(other))
-    assert str(compare_seeds(base, other, intervals)) == said
+    assert str(compare_seeds(base, other, intervals)) == outcome
 
 
 def test_less_is_better():
@@ -63,11 +63,11 @@ def test_separation_odds_equal_enumeration(seeds):
 
 @given(VALUES, VALUES)
 def test_gain_is_claimed_only_if_seeds_do_not_overlap(pretrained: list[float], scratch: list[float]) -> None:
-    said = pretraining_gain_sentence(Spread(pretrained), Spread(scratch), format_value=str, format_difference=str)
+    sentence = pretraining_gain_sentence(Spread(pretrained), Spread(scratch), format_value=str, format_difference=str)
     enough = min(len(pretrained), len(scratch)) >= MIN_SEEDS
-    assert ("ahead" in said) == (enough and min(pretrained) > max(scratch))
-    assert ("behind" in said) == (enough and max(pretrained) < min(scratch))
-    assert ("Not resolved" in said) == ("ahead" not in said and "behind" not in said)
+    assert ("ahead" in sentence) == (enough and min(pretrained) > max(scratch))
+    assert ("behind" in sentence) == (enough and max(pretrained) < min(scratch))
+    assert ("Not resolved" in sentence) == ("ahead" not in sentence and "behind" not in sentence)
 
 
 @pytest.mark.parametrize(
@@ -80,5 +80,5 @@ def test_gain_is_claimed_only_if_seeds_do_not_overlap(pretrained: list[float], s
     ],
 )
 def test_pretraining_gain_sentence(pretrained: list[float], scratch: list[float], begins: str) -> None:
-    said = pretraining_gain_sentence(Spread(pretrained), Spread(scratch), *["{:.2f}".format] * 2)
-    assert said.startswith(begins)
+    sentence = pretraining_gain_sentence(Spread(pretrained), Spread(scratch), *["{:.2f}".format] * 2)
+    assert sentence.startswith(begins)

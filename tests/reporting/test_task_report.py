@@ -18,7 +18,7 @@ from tests.reporting import tuned
 from tests.reporting.conftest import MakeRun
 from tests.reporting.pages import HOSTILE, Page, stands_alone
 
-SAID = {
+EXPECTED = {
     "classification": [
         "Accuracy is 82.9 % (95 % interval 80.8 to 85.0 %) on 1,200 test rows",
         "Simple baselines reach 50.3 % (always 'pos') and 76.8 % (TF-IDF with logistic regression).",
@@ -53,11 +53,11 @@ def changed(files: tuned.Files, name: str, **values: Any) -> tuned.Files:
 def test_report_of_each_task(name: str, tmp_path: Path) -> None:
     folder = tuned.write(tmp_path / name, tuned.KINDS[name]())
     assert write_report(folder) == folder / "report.html"
-    told = page(folder)
-    stands_alone(told)
-    for words in SAID[name]:
-        assert words in told.words, words
-    ids = [value for attribute, value in told.attributes if attribute == "id"]
+    html = page(folder)
+    stands_alone(html)
+    for words in EXPECTED[name]:
+        assert words in html.words, words
+    ids = [value for attribute, value in html.attributes if attribute == "id"]
     assert len(ids) == len(set(ids))
 
 
@@ -69,18 +69,15 @@ def test_report_accepts_folder_of_fine_tuned_model(tmp_path: Path) -> None:
 
 def test_report_compares_several_models(tmp_path: Path) -> None:
     worse = changed(tuned.classification(), "metrics.json", accuracy=0.8, f1=0.84)
-    folders = [
-        tuned.write(tmp_path / "a", tuned.classification()),
-        tuned.write(tmp_path / "b", worse),
-    ]
+    folders = [tuned.write(tmp_path / "a", tuned.classification()), tuned.write(tmp_path / "b", worse)]
     text = report(ReportConfig(folders, tmp_path / "page.html")).read_text()
-    told = Page(text)
-    stands_alone(told)
-    assert "best baseline" in told.words and "TF-IDF with logistic regression" in told.words
-    assert "2 models compared" in told.words and "different rows" not in told.words
-    assert "“b” against “a” is not resolved, seeds overlap: Accuracy 82.7 % against 82.7 %" in told.words
+    html = Page(text)
+    stands_alone(html)
+    assert "best baseline" in html.words and "TF-IDF with logistic regression" in html.words
+    assert "2 models compared" in html.words and "different rows" not in html.words
+    assert "“b” against “a” is not resolved, seeds overlap: Accuracy 82.7 % against 82.7 %" in html.words
     assert 'class="below best"' not in text, "the verdict says more"
-    assert "svg" in told.elements
+    assert "svg" in html.elements
 
 
 def seeds(*figures: float) -> tuned.Files:
@@ -91,7 +88,7 @@ def seeds(*figures: float) -> tuned.Files:
 
 
 @pytest.mark.parametrize(
-    ("figures", "found"),
+    ("figures", "verdict"),
     [
         (
             (0.86, 0.87, 0.88),
@@ -107,15 +104,12 @@ def seeds(*figures: float) -> tuned.Files:
     ],
 )
 def test_models_are_compared_by_seed_comparison_rule(
-    figures: tuple[float, ...], found: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    figures: tuple[float, ...], verdict: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folders = [
-        tuned.write(tmp_path / "a", seeds(0.81, 0.82, 0.83)),
-        tuned.write(tmp_path / "b", seeds(*figures)),
-    ]
-    told = Page(report(ReportConfig(folders, tmp_path / "page.html")).read_text())
-    assert found in told.words
-    assert capsys.readouterr().out.startswith(found)
+    folders = [tuned.write(tmp_path / "a", seeds(0.81, 0.82, 0.83)), tuned.write(tmp_path / "b", seeds(*figures))]
+    html = Page(report(ReportConfig(folders, tmp_path / "page.html")).read_text())
+    assert verdict in html.words
+    assert capsys.readouterr().out.startswith(verdict)
 
 
 def test_comparison_does_not_overwrite_report_of_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,8 +125,8 @@ def test_models_scored_on_different_rows_are_not_ranked(tmp_path: Path) -> None:
         tuned.write(tmp_path / "b", tuned.many_classes()),
         tuned.write(tmp_path / "c", tuned.regression()),
     ]
-    told = Page(report(ReportConfig(folders, tmp_path / "page.html")).read_text())
-    assert "not tested on the same rows" in told.words and "svg" not in told.elements
+    html = Page(report(ReportConfig(folders, tmp_path / "page.html")).read_text())
+    assert "not tested on the same rows" in html.words and "svg" not in html.elements
 
 
 def test_report_of_run_and_model_together_raises(make_run: MakeRun, tmp_path: Path) -> None:
@@ -154,8 +148,8 @@ def test_confusion_matrix_and_pairs_depend_on_number_of_classes(
 
 
 def test_confusion_matrix_cells_have_titles(tmp_path: Path) -> None:
-    told = page(tuned.write(tmp_path / "a", tuned.classification()))
-    titles = [value for name, value in told.attributes if name == "title"]
+    html = page(tuned.write(tmp_path / "a", tuned.classification()))
+    titles = [value for name, value in html.attributes if name == "title"]
     # 110 of 596 rows of "neg"
     assert "neg → pos: 18.5 %" in titles
 
@@ -188,9 +182,9 @@ def test_sections_of_missing_files_are_left_out_of_report(
 def test_report_from_task_and_metrics_files_only(tmp_path: Path) -> None:
     """The folder has metrics of an evaluation, but no model."""
     files = {"task.json": {"task": "classification"}, "metrics.json": {"accuracy": 0.5, "rows": 3}}
-    told = page(tuned.write(tmp_path / "a", files))
-    assert "Accuracy is 50.0 % on 3 rows" in told.words
-    assert "Use the model" not in told.words and "Predictions" not in told.words
+    html = page(tuned.write(tmp_path / "a", files))
+    assert "Accuracy is 50.0 % on 3 rows" in html.words
+    assert "Use the model" not in html.words and "Predictions" not in html.words
 
 
 @pytest.mark.parametrize(
@@ -224,8 +218,8 @@ def test_paths_use_final_name_of_folder(tmp_path: Path) -> None:
     """The folder is read before `atomic_folder` renames it; `evaluate` writes no config.yaml."""
     files = tuned.tagging()
     del files["config.yaml"]
-    told = page(tuned.write(tmp_path / ".final.partial", files))
-    assert f"elektron predict {tmp_path / 'final'}" in told.words and "partial" not in told.words
+    html = page(tuned.write(tmp_path / ".final.partial", files))
+    assert f"elektron predict {tmp_path / 'final'}" in html.words and "partial" not in html.words
 
 
 def hostile(value: Any) -> Any:
@@ -251,10 +245,10 @@ def test_untrusted_text_is_escaped(name: str, tmp_path: Path) -> None:
         run["settings"] = {HOSTILE: run["seed"]}
         run["eval"][HOSTILE] = 0.5
     folder = tuned.write(tmp_path / HOSTILE.replace("/", ""), files)
-    told = page(folder)
-    assert not {"script", "img"} & set(told.elements)
-    assert not any(attribute.startswith("on") for attribute, _ in told.attributes)
-    everything = told.words + "".join(value for _, value in told.attributes)
+    html = page(folder)
+    assert not {"script", "img"} & set(html.elements)
+    assert not any(attribute.startswith("on") for attribute, _ in html.attributes)
+    everything = html.words + "".join(value for _, value in html.attributes)
     assert "<script>alert(1)" in everything and "\\x1b[31m" in everything
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", everything)
 
@@ -309,13 +303,9 @@ def test_non_finite_metrics_are_left_out(value: str, tmp_path: Path) -> None:
 
 def test_chosen_settings_are_kept_or_run_most_often(tmp_path: Path) -> None:
     result = read_task_result(tuned.write(tmp_path / "a", tuned.classification()))
-    assert result.tried == ["learning_rate"]
-    assert [(t.side, len(t.runs)) for t in result.trials] == [
-        ("pretrained", 1), ("pretrained", 3), ("scratch", 1), ("scratch", 3),
-    ]  # fmt: skip
+    assert result.varied_settings == ["learning_rate"]
     for side in ("pretrained", "scratch"):
-        trial = result.chosen(side)
-        assert trial is not None and trial.settings == {"learning_rate": 0.001}
+        assert [run.settings for run in result.chosen_runs(side)] == [{"learning_rate": 0.001}] * 3
 
 
 def test_settings_best_on_eval_are_chosen_with_one_seed(tmp_path: Path) -> None:
@@ -324,8 +314,8 @@ def test_settings_best_on_eval_are_chosen_with_one_seed(tmp_path: Path) -> None:
         tuned.run("scratch", figure=figure, settings={"epochs": count})
         for count, figure in ((3, 0.7), (10, 0.8), (30, 0.75))
     ]
-    trial = read_task_result(tuned.write(tmp_path / "a", files)).chosen("scratch")
-    assert trial is not None and trial.settings == {"epochs": 10}
+    (run,) = read_task_result(tuned.write(tmp_path / "a", files)).chosen_runs("scratch")
+    assert run.settings == {"epochs": 10}
 
 
 def test_sides_are_compared_on_eval_if_one_has_no_test_metrics(tmp_path: Path) -> None:

@@ -24,10 +24,7 @@ from elektron.reporting.variants_report import (
 )
 from tests.reporting.pages import HOSTILE, Page
 
-PROBES = {
-    "sst2": "classification --train sst2/train.tsv",
-    "sts-b": "regression --train sts-b/train.tsv",
-}
+PROBES = {"sst2": "classification --train sst2/train.tsv", "sts-b": "regression --train sts-b/train.tsv"}
 QUALITY = {"objective=rtd": 0.80, "objective=mlm": 0.75, "objective=electra_15": 0.795}
 
 
@@ -54,17 +51,12 @@ def run(variant: str, budget: str, seed: int, compute: float) -> VariantRun:
         discriminator_auc=None if "mlm" in variant else 0.81,
         parameters={"discriminator": 13_549_313},
         device="CPU, 2 threads",
-        probes={
-            "sst2": sst2(quality, (quality - 0.02, quality + 0.02)),
-            "sts-b": stsb(quality - 0.2, (0.4, 0.8)),
-        },
+        probes={"sst2": sst2(quality, (quality - 0.02, quality + 0.02)), "sts-b": stsb(quality - 0.2, (0.4, 0.8))},
     )
 
 
 def comparison(
-    names: tuple[str, ...] = tuple(QUALITY),
-    budgets: tuple[str, ...] = ("2m", "10m"),
-    seeds: int = 3,
+    names: tuple[str, ...] = tuple(QUALITY), budgets: tuple[str, ...] = ("2m", "10m"), seeds: int = 3
 ) -> Comparison:
     return Comparison(
         recipe="elektron-small",
@@ -103,10 +95,10 @@ def test_table_rows_have_median_spread_and_verdict() -> None:
 
 
 def test_notes_list_simple_baselines_of_probe() -> None:
-    found = comparison()
-    sst2 = dataclasses.replace(found.runs[0].probes["sst2"], baselines={"always '1'": 0.509, "TF-IDF": 0.8})
-    first = dataclasses.replace(found.runs[0], probes=found.runs[0].probes | {"sst2": sst2})
-    text = comparison_markdown(dataclasses.replace(found, runs=[first, *found.runs[1:]]))
+    made = comparison()
+    sst2 = dataclasses.replace(made.runs[0].probes["sst2"], baselines={"always '1'": 0.509, "TF-IDF": 0.8})
+    first = dataclasses.replace(made.runs[0], probes=made.runs[0].probes | {"sst2": sst2})
+    text = comparison_markdown(dataclasses.replace(made, runs=[first, *made.runs[1:]]))
     (line,) = [line for line in text.splitlines() if "872 rows" in line]
     assert line.endswith("Simple baselines: 50.9 % (always '1'), 80.0 % (TF-IDF).")
 
@@ -125,14 +117,14 @@ def test_one_budget_has_no_column_and_one_seed_no_spread() -> None:
 
 
 def test_notes_state_settings_seeds_budgets_and_rows() -> None:
-    found = " ".join(notes(comparison()))
-    assert "with batch_size 32 in all variants" in found
-    assert "seeds 1 to 3 at equal wall-clock time of training: 2m, 10m" in found
-    assert "No learning rate was tuned per variant" in found
-    assert "once in 10 by chance" in found
-    assert "sts-b, Pearson correlation on eval: 1,500 rows, on which the best epoch" in found
-    assert "sst2, Accuracy on test: 872 rows." in found
-    assert "Device: CPU, 2 threads." in found
+    text = " ".join(notes(comparison()))
+    assert "with batch_size 32 in all variants" in text
+    assert "seeds 1 to 3 at equal wall-clock time of training: 2m, 10m" in text
+    assert "No learning rate was tuned per variant" in text
+    assert "once in 10 by chance" in text
+    assert "sts-b, Pearson correlation on eval: 1,500 rows, on which the best epoch" in text
+    assert "sst2, Accuracy on test: 872 rows." in text
+    assert "Device: CPU, 2 threads." in text
 
 
 def test_notes_report_collapse_and_different_devices() -> None:
@@ -142,9 +134,9 @@ def test_notes_report_collapse_and_different_devices() -> None:
         dataclasses.replace(made.runs[0], device="A GPU", probes=made.runs[0].probes | {"sst2": fell}),
         *made.runs[1:],
     ]
-    found = " ".join(notes(dataclasses.replace(made, runs=runs)))
-    assert "sst2 collapsed in objective=rtd/2m/seed-1" in found
-    assert "different devices: A GPU, CPU, 2 threads. Equal time is not equal work then." in found
+    text = " ".join(notes(dataclasses.replace(made, runs=runs)))
+    assert "sst2 collapsed in objective=rtd/2m/seed-1" in text
+    assert "different devices: A GPU, CPU, 2 threads. Equal time is not equal work then." in text
 
 
 def test_varied_learning_rate_is_not_reported_as_untuned() -> None:
@@ -161,6 +153,18 @@ def test_page_is_self_contained_and_links_every_run() -> None:
     assert "./objective%3Dmlm/10m/seed-3/sts-b/report.html" in links
     assert len(links) == 18 * 3
     assert page.elements.count("svg") == 2
+
+
+@pytest.mark.parametrize(
+    ("names", "budgets", "heading"),
+    [
+        (("a", "b"), ("2m",), "2 variants at equal compute"),
+        (("a",), ("2m", "10m"), "1 variant at several budgets"),
+        (("a",), ("2m",), "1 variant at one budget"),
+    ],
+)
+def test_heading_says_how_budgets_compare(names: tuple[str, ...], budgets: tuple[str, ...], heading: str) -> None:
+    assert variants_report(comparison(names, budgets)).heading == [heading]
 
 
 def test_untrusted_names_are_escaped() -> None:
@@ -199,11 +203,7 @@ def test_runs_without_flops_keep_charts_and_table_rows() -> None:
 
 @pytest.mark.parametrize(
     ("low", "high", "ticks"),
-    [
-        (1e14, 1e16, [1e14, 5e14, 2e15, 1e16]),
-        (0.9e15, 3.5e15, [1e15, 2e15]),
-        (2.1e15, 5.5e15, [5e15]),
-    ],
+    [(1e14, 1e16, [1e14, 5e14, 2e15, 1e16]), (0.9e15, 3.5e15, [1e15, 2e15]), (2.1e15, 5.5e15, [5e15])],
 )
 def test_round_numbers_of_logarithmic_axis(low: float, high: float, ticks: list[float]) -> None:
     assert round_numbers(low, high) == pytest.approx(ticks)

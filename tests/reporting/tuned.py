@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +98,32 @@ def run(
     }
 
 
+def fine_tuned(
+    task: str,
+    metrics: dict[str, float],
+    intervals: dict[str, list[float]],
+    runs: list[Files],
+    rows: list[Files],
+    *,
+    baselines: Sequence[Files] = (),
+    learned: Files | None = None,
+    config: Files | None = None,
+    details: Files | None = None,
+    network: Files | None = None,
+) -> Files:
+    """The files of a model: `learned` is added to `task.json`, `config`, `details` and `network` to theirs."""
+    reported = {"rows": 1200, "intervals": intervals, "baselines": list(baselines), "split": "test", "seconds": 512.4}
+    return {
+        "task.json": {"task": task, "format": 2, "max_length": 128} | (learned or {}),
+        "config.yaml": CONFIG | {"task": task} | (config or {}),
+        "config.json": network or {"model_type": "electra"},
+        "metrics.json": metrics | reported,
+        "details.json": DETAILS | (details or {}),
+        "runs.json": runs,
+        "predictions.jsonl": rows,
+    }
+
+
 def classification() -> Files:
     """Two classes, two learning rates, three seeds, pre-trained and from scratch."""
     draw = random.Random(1)
@@ -105,16 +131,9 @@ def classification() -> Files:
     for place in range(120):
         truth = draw.choice(["neg", "pos"])
         wrong = draw.random() < 0.17
-        said = {"neg": "pos", "pos": "neg"}[truth] if wrong else truth
+        guess = {"neg": "pos", "pos": "neg"}[truth] if wrong else truth
         text = draw.choice(POSITIVE if truth == "pos" else NEGATIVE) + f" ({place})"
-        rows.append(
-            {
-                "text": text,
-                "label": truth,
-                "predicted_label": said,
-                "predicted_score": draw.uniform(0.5, 1),
-            }
-        )
+        rows.append({"text": text, "label": truth, "predicted_label": guess, "predicted_score": draw.uniform(0.5, 1)})
     low, high = {"learning_rate": 0.0003}, {"learning_rate": 0.001}
     runs = [
         run(figure=0.801, settings=low, test=False),
@@ -126,43 +145,27 @@ def classification() -> Files:
         run("scratch", 2, 0.735, settings=high),
         run("scratch", 3, 0.503, settings=high, collapsed="it says 'pos' of every text"),
     ]
-    settings = {"sweep": ["learning_rate=0.0003,0.001"], "seeds": 3, "baseline": "scratch"}
-    return {
-        "task.json": {
-            "task": "classification",
-            "format": 2,
-            "max_length": 128,
-            "labels": ["neg", "pos"],
-            "several": False,
-            "pairs": False,
-        },
-        "config.yaml": CONFIG | settings,
-        "config.json": {"model_type": "elektron"},
-        "metrics.json": {
-            "loss": 0.4178,
-            "accuracy": 0.8292,
-            "precision": 0.8211,
-            "recall": 0.8432,
-            "f1": 0.832,
-            "f1_macro": 0.8291,
-            "mcc": 0.6586,
-            "rows": 1200,
-            "intervals": {
-                "accuracy": [0.8075, 0.85],
-                "precision": [0.79, 0.852],
-                "recall": [0.814, 0.871],
-                "f1": [0.81, 0.853],
-                "mcc": [0.616, 0.7],
-            },
-            "baselines": [
-                baseline("always 'pos'", accuracy=0.5033, f1=0.6696, mcc=0.0),
-                baseline("TF-IDF with logistic regression", accuracy=0.7683, f1=0.7712, mcc=0.5367),
-            ],
-            "split": "test",
-            "seconds": 512.4,
-        },
-        "details.json": DETAILS
-        | {
+    metrics = {"loss": 0.4178, "accuracy": 0.8292, "precision": 0.8211, "recall": 0.8432, "f1": 0.832}
+    intervals = {
+        "accuracy": [0.8075, 0.85],
+        "precision": [0.79, 0.852],
+        "recall": [0.814, 0.871],
+        "f1": [0.81, 0.853],
+        "mcc": [0.616, 0.7],
+    }
+    return fine_tuned(
+        "classification",
+        metrics | {"f1_macro": 0.8291, "mcc": 0.6586},
+        intervals,
+        runs,
+        rows,
+        baselines=[
+            baseline("always 'pos'", accuracy=0.5033, f1=0.6696, mcc=0.0),
+            baseline("TF-IDF with logistic regression", accuracy=0.7683, f1=0.7712, mcc=0.5367),
+        ],
+        learned={"labels": ["neg", "pos"], "several": False, "pairs": False},
+        config={"sweep": ["learning_rate=0.0003,0.001"], "seeds": 3, "baseline": "scratch"},
+        details={
             "confusion": {"labels": ["neg", "pos"], "counts": [[486, 110], [95, 509]]},
             "per_class": {
                 "neg": {"precision": 0.8365, "recall": 0.8154, "f1": 0.8258, "support": 596},
@@ -171,9 +174,8 @@ def classification() -> Files:
             "warnings": ["scratch · learning_rate 0.001 · seed 3 has collapsed: it says 'pos' of every text"],
             "columns": {"text": "text", "label": "label"},
         },
-        "runs.json": runs,
-        "predictions.jsonl": rows,
-    }
+        network={"model_type": "elektron"},
+    )
 
 
 def many_classes(classes: int = 14) -> Files:
@@ -185,21 +187,13 @@ def many_classes(classes: int = 14) -> Files:
         for a in range(classes)
     ]
     figures = {
-        name: {
-            "precision": 0.7 + place / 100,
-            "recall": 0.8,
-            "f1": 0.75 + place / 100,
-            "support": 90,
-        }
+        name: {"precision": 0.7 + place / 100, "recall": 0.8, "f1": 0.75 + place / 100, "support": 90}
         for place, name in enumerate(labels)
     }
     files = classification()
     files["task.json"] |= {"labels": labels}
     files["config.yaml"] = CONFIG | {"eval": ["0.1"], "test": []}
-    files["metrics.json"] |= {
-        "split": "eval",
-        "baselines": [baseline("always 'topic 1'", accuracy=0.09)],
-    }
+    files["metrics.json"] |= {"split": "eval", "baselines": [baseline("always 'topic 1'", accuracy=0.09)]}
     files["details.json"] |= {
         "reported_on": "eval",
         "test_rows": 0,
@@ -221,38 +215,25 @@ def regression() -> Files:
             "sentence1": f"A man plays the guitar, take {place}.",
             "sentence2": "Somebody makes music.",
             "score": round(truth, 2),
-            "predicted_score": round(said, 4),
+            "predicted_score": round(predicted, 4),
         }
-        for place, (truth, said) in enumerate(points)
+        for place, (truth, predicted) in enumerate(points)
     ]
-    return {
-        "task.json": {"task": "regression", "format": 2, "max_length": 128, "pairs": True},
-        "config.yaml": CONFIG | {"task": "regression", "seeds": 2},
-        "config.json": {"model_type": "electra"},
-        "metrics.json": {
-            "loss": 0.31,
-            "pearson": 0.871,
-            "spearman": 0.864,
-            "mse": 0.49,
-            "mae": 0.55,
-            "rows": 1200,
-            "intervals": {"pearson": [0.85, 0.89], "spearman": [0.84, 0.88], "mae": [0.52, 0.58]},
-            "baselines": [baseline("always 2.61", pearson=0.0, spearman=0.0, mae=1.29)],
-            "split": "test",
-            "seconds": 140.0,
-        },
-        "details.json": DETAILS
-        | {
+    return fine_tuned(
+        "regression",
+        {"loss": 0.31, "pearson": 0.871, "spearman": 0.864, "mse": 0.49, "mae": 0.55},
+        {"pearson": [0.85, 0.89], "spearman": [0.84, 0.88], "mae": [0.52, 0.58]},
+        [run(figure=0.871, name="pearson", kept=True), run(seed=2, figure=0.866, name="pearson")],
+        rows,
+        baselines=[baseline("always 2.61", pearson=0.0, spearman=0.0, mae=1.29)],
+        learned={"pairs": True},
+        config={"seeds": 2},
+        details={
             "metric": "pearson",
             "points": points,
             "columns": {"text": "sentence1", "pair": "sentence2", "label": "score"},
         },
-        "runs.json": [
-            run(figure=0.871, name="pearson", kept=True),
-            run(seed=2, figure=0.866, name="pearson"),
-        ],
-        "predictions.jsonl": rows,
-    }
+    )
 
 
 def tagging() -> Files:
@@ -261,37 +242,19 @@ def tagging() -> Files:
     truth = ["B-PER", "I-PER", "O", "O", "O", "B-LOC", "O"]
     slips = [list(truth), ["B-PER", "O", *truth[2:]], [*truth[:5], "B-PER", "O"]]
     rows = [{"tokens": tokens, "tags": truth, "predicted_tags": slips[place % 3]} for place in range(30)]
-    return {
-        "task.json": {
-            "task": "token-classification",
-            "format": 2,
-            "max_length": 128,
-            "labels": ["B-LOC", "B-PER", "I-PER", "O"],
-        },
-        "config.yaml": CONFIG | {"task": "token-classification"},
-        "config.json": {"model_type": "electra"},
-        "metrics.json": {
-            "loss": 0.12,
-            "accuracy": 0.961,
-            "precision": 0.801,
-            "recall": 0.822,
-            "f1": 0.811,
-            "rows": 1200,
-            "intervals": {"f1": [0.79, 0.83]},
-            "split": "test",
-            "seconds": 80.0,
-        },
-        "details.json": DETAILS
-        | {
-            "metric": "f1",
-            "per_class": {
-                "LOC": {"precision": 0.84, "recall": 0.85, "f1": 0.845, "support": 812},
-                "PER": {"precision": 0.77, "recall": 0.8, "f1": 0.785, "support": 903},
-            },
-        },
-        "runs.json": [run(figure=0.811, name="f1", kept=True)],
-        "predictions.jsonl": rows,
+    per_class = {
+        "LOC": {"precision": 0.84, "recall": 0.85, "f1": 0.845, "support": 812},
+        "PER": {"precision": 0.77, "recall": 0.8, "f1": 0.785, "support": 903},
     }
+    return fine_tuned(
+        "token-classification",
+        {"loss": 0.12, "accuracy": 0.961, "precision": 0.801, "recall": 0.822, "f1": 0.811},
+        {"f1": [0.79, 0.83]},
+        [run(figure=0.811, name="f1", kept=True)],
+        rows,
+        learned={"labels": ["B-LOC", "B-PER", "I-PER", "O"]},
+        details={"metric": "f1", "per_class": per_class},
+    )
 
 
 def answers() -> Files:
@@ -311,27 +274,16 @@ def answers() -> Files:
         }
         for place in range(30)
     ]
-    return {
-        "task.json": {"task": "question-answering", "format": 2, "max_length": 384},
-        "config.yaml": CONFIG | {"task": "question-answering"},
-        "config.json": {"model_type": "electra"},
-        "metrics.json": {
-            "loss": 1.9,
-            "exact_match": 61.2,
-            "f1": 70.4,
-            "has_answer_f1": 72.5,
-            "no_answer_f1": 66.0,
-            "answered": 0.71,
-            "null_threshold": -1.25,
-            "rows": 1200,
-            "intervals": {"exact_match": [58.4, 64.0], "f1": [67.9, 72.8]},
-            "split": "test",
-            "seconds": 900.0,
-        },
-        "details.json": DETAILS | {"metric": "f1"},
-        "runs.json": [run(figure=70.4, name="f1", kept=True)],
-        "predictions.jsonl": rows,
-    }
+    metrics = {"loss": 1.9, "exact_match": 61.2, "f1": 70.4, "has_answer_f1": 72.5, "no_answer_f1": 66.0}
+    return fine_tuned(
+        "question-answering",
+        metrics | {"answered": 0.71, "null_threshold": -1.25},
+        {"exact_match": [58.4, 64.0], "f1": [67.9, 72.8]},
+        [run(figure=70.4, name="f1", kept=True)],
+        rows,
+        learned={"max_length": 384},
+        details={"metric": "f1"},
+    )
 
 
 def translation() -> Files:
@@ -344,30 +296,17 @@ def translation() -> Files:
         }
         for place in range(40)
     ]
-    return {
-        "task.json": {"task": "translation", "format": 2, "max_length": 128},
-        "config.yaml": CONFIG | {"task": "translation", "decoding": {"beams": 5}},
-        "config.json": {"model_type": "encoder-decoder", "encoder": {"model_type": "elektron"}},
-        "metrics.json": {
-            "loss": 2.3,
-            "bleu": 17.42,
-            "chrf": 44.1,
-            "rows": 1200,
-            "intervals": {"bleu": [16.5, 18.4], "chrf": [43.2, 45.0]},
-            "split": "test",
-            "seconds": 1900.0,
-        },
-        "details.json": DETAILS
-        | {
-            "metric": "bleu",
-            "notes": {"bleu": "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.5.1"},
-        },
-        "runs.json": [
-            run(figure=17.4, name="bleu", kept=True)
-            | {"epochs": [{"epoch": e, "train_loss": 5 / e, "eval": None, "eval_loss": 4 / e} for e in (1, 2, 3)]}
-        ],
-        "predictions.jsonl": rows,
-    }
+    without_metric = [{"epoch": e, "train_loss": 5 / e, "eval": None, "eval_loss": 4 / e} for e in (1, 2, 3)]
+    return fine_tuned(
+        "translation",
+        {"loss": 2.3, "bleu": 17.42, "chrf": 44.1},
+        {"bleu": [16.5, 18.4], "chrf": [43.2, 45.0]},
+        [run(figure=17.4, name="bleu", kept=True) | {"epochs": without_metric}],
+        rows,
+        config={"decoding": {"beams": 5}},
+        details={"metric": "bleu", "notes": {"bleu": "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.5.1"}},
+        network={"model_type": "encoder-decoder", "encoder": {"model_type": "elektron"}},
+    )
 
 
 KINDS: dict[str, Callable[[], Files]] = {

@@ -6,13 +6,14 @@ seed before the next, so that the results after an interruption can be compared.
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 
 from elektron.compare.config import CompareConfig
-from elektron.compare.probes import PRETRAINING, parse_all
+from elektron.compare.probes import PRETRAINING, parse_probes
 from elektron.compare.runs import Run, execute_all, visible_gpus
 from elektron.compare.variants import parse_budgets, variants
 from elektron.corpus.blocks import BlockStore
@@ -38,20 +39,16 @@ def compare(config: CompareConfig) -> Comparison:
         SystemExit: it was interrupted during a pre-training, which has been saved.
     """
     budgets = parse_budgets(config.budget)
-    probes = parse_all(config.probe)
+    probes = parse_probes(config.probe)
     compared = variants(config.config, config.sweep)
     seeds = list(range(1, config.seeds + 1))
     runs = []
-    for budget in budgets:
-        for seed in seeds:
-            for variant in compared:
-                name = f"{variant.name}/{budget.name}/seed-{seed}"
-                out = config.out / name / PRETRAINING
-                pretraining = variant.configured(budget, config.data, out, seed)
-                runs.append(Run(config.out, name, variant.name, budget.name, seed, pretraining, probes))
+    for budget, seed, variant in itertools.product(budgets, seeds, compared):
+        name = f"{variant.name}/{budget.name}/seed-{seed}"
+        pretraining = variant.configured(budget, config.data, config.out / name / PRETRAINING, seed)
+        runs.append(Run(config.out, name, variant.name, budget.name, seed, pretraining, probes))
     check(config, runs)
     resolve_link(config.out).mkdir(parents=True, exist_ok=True)
-    names = [probe.name for probe in probes]
     comparison = Comparison(
         recipe=config.config,
         data=str(config.data),
@@ -62,7 +59,7 @@ def compare(config: CompareConfig) -> Comparison:
         probes={probe.name: probe.command for probe in probes},
         variants=[VariantResult(variant.name, variant.settings) for variant in compared],
         # A probe that the command no longer names is left out.
-        runs=[replace(each, probes={name: each.probes[name] for name in names}) for each in results(runs)],
+        runs=[replace(done, probes={p.name: done.probes[p.name] for p in probes}) for done in results(runs)],
     )
     echo(write_comparison(config.out, comparison))
     log.info("the page is %s", config.out / PAGE)
@@ -91,11 +88,11 @@ def check(config: CompareConfig, runs: Sequence[Run]) -> None:
 
 def results(runs: Sequence[Run]) -> list[VariantRun]:
     """Execute the unfinished parts of the runs, and return the results of all runs in their order."""
-    done = {run.name: result for run in runs if (result := run.result()) is not None and not run.left(result)}
+    done = {run.name: result for run in runs if (result := run.result()) is not None and not run.remaining(result)}
     if done:
         log.info("%d of %d runs are done already", len(done), len(runs))
-    left = [run for run in runs if run.name not in done]
-    with closing(execute_all(left, visible_gpus())) as ended:
+    remaining = [run for run in runs if run.name not in done]
+    with closing(execute_all(remaining, visible_gpus())) as ended:
         for result in ended:
             done[result.folder] = result
             values = [f"{name} {probe.format.format_value(probe.value)}" for name, probe in result.probes.items()]

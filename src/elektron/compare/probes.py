@@ -40,23 +40,23 @@ class Probe:
     """Without a model, folder and seed."""
 
 
-def parse_all(texts: Sequence[str]) -> list[Probe]:
+def parse_probes(texts: Sequence[str]) -> list[Probe]:
     """All probes.
 
     Raises:
         ElektronError: one is not a command line of `finetune`, its files do not exist, or two have one name.
     """
-    probes = [parse(text) for text in texts]
+    probes = [parse_probe(text) for text in texts]
     names = [PRETRAINING, *(probe.name for probe in probes)]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise ElektronError(f"--probe: the name {twice[0]} is taken: give one before the task, NAME=TASK …")
+    if repeated := [name for name in names if names.count(name) > 1]:
+        raise ElektronError(f"--probe: the name {repeated[0]} is taken: give one before the task, NAME=TASK …")
     return probes
 
 
-def parse(text: str) -> Probe:
+def parse_probe(text: str) -> Probe:
     """Parse one probe. Raises ElektronError, whose message quotes the probe."""
-    found = re.fullmatch(r"\s*([\w+-]+)=(.*)", text, re.DOTALL)
-    name, command = (found[1], found[2]) if found else ("", text)
+    match = re.fullmatch(r"\s*([\w+-]+)=(.*)", text, re.DOTALL)
+    name, command = match.groups() if match else ("", text)
     flags = {setting.name: setting.flag for setting in settings(FinetuneConfig)}
     try:
         values = parse_arguments(COMMAND, FinetuneConfig, shlex.split(command))
@@ -66,8 +66,8 @@ def parse(text: str) -> Probe:
         values |= {"model": PRETRAINING, "out": Path()}
         config = from_dict(FinetuneConfig, values, label=flags.__getitem__)
         refuse_missing_inputs(config)
-        for chosen in combinations(config.sweep):
-            check(replace_settings(config, chosen))
+        for combination in combinations(config.sweep):
+            check(replace_settings(config, combination))
         require_tracker(config.track)
     except (ElektronError, ValueError) as error:  # shlex raises ValueError for an open quote
         raise ElektronError(f"--probe {text!r}: {error}") from None

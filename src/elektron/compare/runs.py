@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Generator, Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from queue import SimpleQueue
@@ -65,23 +65,23 @@ class Run:
         """
         return read_json(self.folder / RESULT, self._parse_result)
 
-    def left(self, result: VariantRun) -> list[Probe]:
-        """The probes that are not done."""
+    def remaining(self, result: VariantRun) -> list[Probe]:
+        """The probes without a result."""
         return [probe for probe in self.probes if probe.name not in result.probes]
 
     def _parse_result(self, content: Any) -> VariantRun:
-        found: VariantRun = from_json(content, VariantRun, "the result")
-        if (found.variant, found.budget, found.seed) != (self.variant, self.budget, self.seed):
+        result: VariantRun = from_json(content, VariantRun, "the result")
+        if (result.variant, result.budget, result.seed) != (self.variant, self.budget, self.seed):
             raise ElektronError(f"{self.folder / RESULT} is the result of another run: choose another --out")
-        if found.flops is not None and found.flops <= 0:
-            raise ValueError(f"flops must be positive, got {found.flops:g}")
+        if result.flops is not None and result.flops <= 0:
+            raise ValueError(f"flops must be positive, got {result.flops:g}")
         for probe in self.probes:
-            if (done := found.probes.get(probe.name)) and done.command != probe.command:
+            if (done := result.probes.get(probe.name)) and done.command != probe.command:
                 raise ElektronError(
                     f"{self.folder}: probe {probe.name} was {done.command!r}, not {probe.command!r}: "
                     "give it another name, NAME=TASK …, or choose another --out"
                 )
-        return found
+        return result
 
 
 def execute(run: Run) -> VariantRun:
@@ -96,20 +96,15 @@ def execute(run: Run) -> VariantRun:
     try:
         with output_enabled(output.progress, results=False):  # the comparison prints its own
             if result is None:
-                done = _pretrain(run.pretraining)
-                result = VariantRun(run.variant, run.budget, run.seed, run.name, **done)
-                _write(run, result)
-            for probe in run.left(result):
-                found = _finetune(run, probe)
-                result = replace(result, probes=result.probes | {probe.name: found})
-                _write(run, result)
+                metrics = _pretrain(run.pretraining)
+                result = VariantRun(run.variant, run.budget, run.seed, run.name, **metrics)
+                atomic_write(run.folder / RESULT, to_json(result, indent=1))
+            for probe in run.remaining(result):
+                result = replace(result, probes=result.probes | {probe.name: _finetune(run, probe)})
+                atomic_write(run.folder / RESULT, to_json(result, indent=1))
     except ElektronError as error:
         raise ElektronError(f"{run.name}: {error}") from error
     return result
-
-
-def _write(run: Run, result: VariantRun) -> None:
-    atomic_write(run.folder / RESULT, to_json(asdict(result), indent=1))
 
 
 def _pretrain(config: PretrainConfig) -> Record:
@@ -120,8 +115,8 @@ def _pretrain(config: PretrainConfig) -> Record:
     summary = pretrain(config)
     shutil.rmtree(config.out / "checkpoints", ignore_errors=True)  # nothing is left to resume
     report(ReportConfig(runs=[config.out]))
-    kept = ("flops", "seconds", "tokens", "generator_loss", "discriminator_auc", "parameters", "device")
-    return {name: summary.get(name) for name in kept}
+    names = ("flops", "seconds", "tokens", "generator_loss", "discriminator_auc", "parameters", "device")
+    return {name: summary.get(name) for name in names}
 
 
 def _finetune(run: Run, probe: Probe) -> ProbeResult:
@@ -131,17 +126,17 @@ def _finetune(run: Run, probe: Probe) -> ProbeResult:
     out, model = run.folder / probe.name, run.folder / PRETRAINING / "discriminator"
     shutil.rmtree(out, ignore_errors=True)  # complete, but the process was killed before it wrote the result
     finetune(replace(probe.config, model=str(model), out=out, seed=run.seed))
-    found = read_task_result(out)
+    result = read_task_result(out)
     return ProbeResult(
         command=probe.command,
-        task=found.task,
-        metric=found.metric,
+        task=result.task,
+        metric=result.metric,
         split="test" if probe.config.test else "eval",
-        rows=found.rows,
-        value=found.metrics[found.metric],
-        interval=found.intervals.get(found.metric),
-        baselines=found.of_baselines(found.metric),
-        collapsed=(found.kept.collapsed or None) if found.kept else None,
+        rows=result.rows,
+        value=result.metrics[result.metric],
+        interval=result.intervals.get(result.metric),
+        baselines=result.of_baselines(result.metric),
+        collapsed=(result.kept.collapsed or None) if result.kept else None,
     )
 
 
@@ -150,8 +145,8 @@ def visible_gpus() -> list[str]:
     import torch
 
     count = torch.cuda.device_count()
-    named = [name for name in os.environ.get(VISIBLE, "").split(",") if name]
-    return named[:count] if named else [str(index) for index in range(count)]
+    names = list(filter(None, os.environ.get(VISIBLE, "").split(",")))
+    return (names or list(map(str, range(count))))[:count]
 
 
 def execute_all(runs: Sequence[Run], gpus: Sequence[str]) -> Generator[VariantRun, None, None]:

@@ -35,23 +35,19 @@ class Budget:
     amount: float
     """Seconds of training, or FLOPs of forward and backward passes."""
 
-    @property
-    def length(self) -> dict[str, float]:
-        """The budget as a setting of `elektron pretrain`."""
-        return {"flops": self.amount} if self.kind == "flops" else {"minutes": self.amount / 60}
-
 
 def parse_budget(text: str) -> Budget:
     """A budget as typed; ElektronError if it is not one."""
     name = text.strip().lower()
-    found = re.fullmatch(r"(\d+(?:\.\d+)?(?:e\+?\d+)?)(s|m|h|flops)", name)
-    if found is None or not 0 < float(found[1]) < math.inf:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?(?:e\+?\d+)?)(s|m|h|flops)", name)
+    if match is None or not 0 < float(match[1]) < math.inf:
         raise ElektronError(
             f"--budget must be a time such as 600s, 10m or 2h, or operations such as 2e15flops, got {text!r}"
         )
-    if found[2] == "flops":
-        return Budget(name, "flops", float(found[1]))
-    return Budget(name, "time", float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]])
+    amount, unit = float(match[1]), match[2]
+    if unit == "flops":
+        return Budget(name, "flops", amount)
+    return Budget(name, "time", amount * {"s": 1, "m": 60, "h": 3600}[unit])
 
 
 def parse_budgets(texts: Sequence[str]) -> list[Budget]:
@@ -82,9 +78,10 @@ class Variant:
 
     def configured(self, budget: Budget, data: Path, out: Path, seed: int) -> PretrainConfig:
         """The configuration of one of its runs."""
-        own = {name: value for name, value in self.settings.items() if name != RECIPE}
-        fixed = {"data": data, "out": out, "seed": seed} | budget.length
-        return pretrain_config(self.recipe, self.shared | own | fixed)
+        length = {"flops": budget.amount} if budget.kind == "flops" else {"minutes": budget.amount / 60}
+        fixed = {"data": data, "out": out, "seed": seed} | length
+        settings = self.shared | self.settings | fixed
+        return pretrain_config(self.recipe, {name: value for name, value in settings.items() if name != RECIPE})
 
 
 def variants(recipe: str, sweep: Sequence[str]) -> list[Variant]:
@@ -101,21 +98,20 @@ def variants(recipe: str, sweep: Sequence[str]) -> list[Variant]:
         values = {RECIPE: parse_item(item, "--sweep")[1]} | values
     shared = {name: options[0] for name, options in values.items() if len(options) == 1}
     recipe = shared.pop(RECIPE, recipe)
-    found = []
+    made: list[Variant] = []
     for settings in combinations({n: options for n, options in values.items() if len(options) > 1}):
-        own_recipe = str(settings.get(RECIPE, recipe))
-        recipe_path(own_recipe)
-        name = folder_name(settings) or folder_name({RECIPE: own_recipe}).partition("=")[2]
-        found.append(Variant(name, own_recipe, settings, shared))
-    names = [variant.name for variant in found]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise ElektronError(f"--sweep: two variants are named {twice[0]}")
-    return found
+        variant_recipe = str(settings.get(RECIPE, recipe))
+        recipe_path(variant_recipe)
+        name = folder_name(settings) or folder_name({RECIPE: variant_recipe}).partition("=")[2]
+        if name in {variant.name for variant in made}:
+            raise ElektronError(f"--sweep: two variants are named {name}")
+        made.append(Variant(name, variant_recipe, settings, shared))
+    return made
 
 
-def folder_name(chosen: Mapping[str, Any]) -> str:
+def folder_name(settings: Mapping[str, Any]) -> str:
     """The settings as the name of a folder: `objective=rtd,network.num_hidden_layers=4`."""
-    texts = {name: format_value(value) for name, value in chosen.items()}
+    texts = {name: format_value(value) for name, value in settings.items()}
     if Path(texts.get(RECIPE, "")).suffix in (".yaml", ".yml"):
         texts[RECIPE] = Path(texts[RECIPE]).stem
     safe = {name: re.sub(r"[^\w.+-]", "-", text) for name, text in texts.items()}

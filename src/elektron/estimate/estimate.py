@@ -63,14 +63,7 @@ class Disk:
     checkpoint: int  # weights and the optimizer's state
     checkpoints: int | None  # how many there will be at most, if the steps are known
     models: int
-
-    @property
-    def total(self) -> int | None:
-        return self.checkpoints and self.checkpoint * self.checkpoints + self.models
-
-    def as_json(self) -> dict[str, Any]:
-        """The fields and the total."""
-        return vars(self) | {"total": self.total}
+    total: int | None
 
 
 @dataclass(frozen=True)
@@ -93,9 +86,9 @@ def estimate(config: EstimateConfig) -> Estimate:
         ElektronError: settings that `elektron pretrain` refuses, an invalid size or speed, or
             neither blocks nor their sizes.
     """
-    found = Estimator(config).estimate()
-    echo(table(found, config))
-    return found
+    result = Estimator(config).estimate()
+    echo(table(result, config))
+    return result
 
 
 class Estimator:
@@ -110,10 +103,11 @@ class Estimator:
             raise ElektronError("--vocab-size and --seq-len follow from the blocks: leave them out")
         if config.throughput is not None and config.probe:
             raise ElektronError("--throughput and --probe cannot be used together")
-        here = "gpu" if torch.cuda.is_available() else "cpu"
-        if config.probe and config.target not in (None, here):
-            raise ElektronError(f"--probe measures this machine's {here.upper()}: leave out --target {config.target}")
+        local = "gpu" if torch.cuda.is_available() else "cpu"
+        if config.probe and config.target not in (None, local):
+            raise ElektronError(f"--probe measures this machine's {local.upper()}: leave out --target {config.target}")
         self.options = config
+        self.target = config.target or local
         self.config = resolve(with_released_sizes(config))
         self.store = None if config.data is None else BlockStore.open(config.data)
         if self.store is not None:
@@ -141,20 +135,24 @@ class Estimator:
         models = sum(bytes_of(network.parameters()) for network in self.pair.exported(self.objective.detects).values())
         parameters = self.pair.parameter_counts(self.objective.detects)
         parameters["total"] = sum(p.numel() for p in self.pair.parameters())
-        measured = self.measured() if self.options.probe else None
+        measured = None
+        if self.options.probe:  # the most expensive kind of step, with as many rows at once as in the run
+            kind = self.micro_step(max(self.steps, key=self.flops))
+            measured = measure(self.config, self.build_pair("cpu"), self.manifest, kind, self.length().flops)
         length = self.length(self.step_seconds(measured))
+        checkpoints = None if length.steps is None else self.checkpoints(length.steps)
         memory, checkpoint = self.memory()
+        total = None if checkpoints is None else checkpoint * checkpoints + models
         fits = None
         if self.options.memory_per_device is not None:
-            available = read_size(self.options.memory_per_device) * (1 - HEADROOM)
-            fits = memory.total <= available
+            fits = memory.total <= read_size(self.options.memory_per_device) * (1 - HEADROOM)
         return Estimate(
             parameters=parameters,
             length=length,
             rows_at_once=max(self.micro_step(step).shape.rows for step in self.steps),
             memory=memory,
             fits=fits,
-            disk=Disk(checkpoint, length.steps and self.checkpoints(length.steps), models),
+            disk=Disk(checkpoint, checkpoints, models, total),
             measured=measured,
         )
 
@@ -170,17 +168,17 @@ class Estimator:
             return Length()
 
         def total(cost: Callable[[Step], Any]) -> Any:
-            return sum(number * cost(step) for step, number in counts.items())
+            return sum(count * cost(step) for step, count in counts.items())
 
-        tokens, took = total(lambda step: step.shape.tokens), total(seconds) if seconds else None
-        rows = total(lambda step: step.shape.store_rows)
+        tokens, rows = total(lambda step: step.shape.tokens), total(lambda step: step.shape.store_rows)
+        run_seconds = total(seconds) if seconds else None
         return Length(
             steps=counts.total(),
             tokens=tokens,
             flops=total(self.flops),
             passes=rows / len(self.store.rows("train")) if self.store else None,
-            seconds=took,
-            tokens_per_second=tokens / took if took else None,
+            seconds=run_seconds,
+            tokens_per_second=tokens / run_seconds if run_seconds else None,
         )
 
     def flops(self, step: Step) -> int:
@@ -207,24 +205,17 @@ class Estimator:
             fraction = self.local_rows(step) / step.shape.store_rows
             if measured is None:
                 return fraction * step.shape.tokens / (throughput or 1.0)
-            passes = fraction * self.flops(step) / measured.flops_per_second
-            return passes + measured.seconds_per_update
+            return fraction * self.flops(step) / measured.flops_per_second + measured.seconds_per_update
 
         return None if measured is None and throughput is None else seconds
-
-    def measured(self) -> StepTiming:
-        """The speed of the most expensive kind of step on this device, with as many rows at once as in the run."""
-        kind, pair = self.micro_step(max(self.steps, key=self.flops)), self.build_pair("cpu")
-        return measure(self.config, pair, self.manifest, kind, self.length().flops)
 
     def memory(self) -> tuple[DeviceMemory, int]:
         """The peak memory of a device, and the bytes of a checkpoint."""
         kinds = map(self.micro_step, self.steps)
         by_size = sorted(kinds, key=lambda step: (step.shape.tokens, step.shape.length))
         largest = {step.roles: step for step in by_size}  # the last, and so the largest, of each
-        here = torch.cuda.is_available()
-        is_gpu = here if self.options.target is None else self.options.target == "gpu"
-        precision = self.config.precision or ("bf16" if is_gpu and not here else None)
+        is_gpu = self.target == "gpu"
+        precision = self.config.precision or ("bf16" if is_gpu and not torch.cuda.is_available() else None)
         return count_memory(
             *(self.config, self.pair, self.manifest, largest.values()),
             Accelerator.choose(precision).dtype,
@@ -261,24 +252,24 @@ def count_steps(plan: Plan, curriculum: Curriculum, total: float, cost: Callable
     cycle = [Step(plan.roles(0.0, n), curriculum.shape(n)) for n in range(plan.period)]
     strides = total * plan.period / (sum(map(cost, cycle)) * COUNTED_STEPS)
     stride = int(strides) // plan.period * plan.period + 1
-    found: Counter[Step] = Counter()
-    number, done = 0, 0.0
+    counts: Counter[Step] = Counter()
+    done = 0.0
     while done < total:
+        number = counts.total()
         step = Step(plan.roles(done / total, number), curriculum.shape(number))
         step_cost = cost(step)
         times = min(stride, math.ceil((total - done) / step_cost))
-        found[step] += times
-        number += times
+        counts[step] += times
         done += times * step_cost
-    return found
+    return counts
 
 
 def read_size(size: str) -> float:
     """Bytes of a size such as `16GB` or `80 GiB`; ElektronError if it is not a size."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) *([kmgt]?)(i?)b", size.strip().lower())
-    if found is None or not float(found[1]):
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) *([kmgt]?)(i?)b", size.strip().lower())
+    if match is None or not float(match[1]):
         raise ElektronError(f"--memory-per-device must be a size such as 16GB or 80GiB, got {size!r}")
-    return float(found[1]) * (1024 if found[3] else 1000) ** " kmgt".index(found[2] or " ")
+    return float(match[1]) * (1024 if match[3] else 1000) ** " kmgt".index(match[2] or " ")
 
 
 def assumed_manifest(config: EstimateConfig) -> Manifest:
@@ -297,15 +288,15 @@ def assumed_manifest(config: EstimateConfig) -> Manifest:
     )
 
 
-def table(found: Estimate, config: EstimateConfig) -> str:
+def table(result: Estimate, config: EstimateConfig) -> str:
     """The estimate in three columns: names, values and notes."""
-    length, memory, disk, measured = found.length, found.memory, found.disk, found.measured
+    length, memory, disk, measured = result.length, result.memory, result.disk, result.measured
     source, fits = "as given", ""
     if measured is not None:
         mode = "compiled" if measured.compiled else "eager"
         source = f"{measured.device}, {measured.precision}, {mode}, {measured.rows} rows at once"
-    if found.fits is not None:
-        verb = "fits" if found.fits else "does not fit"
+    if result.fits is not None:
+        verb = "fits" if result.fits else "does not fit"
         fits = f", {verb} into {config.memory_per_device}, {HEADROOM:.0%} of it left free"
     temporary = "and temporary tensors; less if compiled"
     if config.parallel == "fsdp":
@@ -313,14 +304,14 @@ def table(found: Estimate, config: EstimateConfig) -> str:
     size = functools.partial(format_quantity, unit="bytes")
     # Name, value if it is known, how it is written, and a note.
     rows: list[tuple[str, Any, Callable[[Any], str], str]] = [
-        *((f"parameters, {name}", n, "{:,}".format, "") for name, n in found.parameters.items()),
+        *((f"parameters, {name}", n, "{:,}".format, "") for name, n in result.parameters.items()),
         ("steps", length.steps, "{:,}".format, ""),
         ("tokens", length.tokens, "{:.4g}".format, "padding included"),
         ("FLOPs", length.flops, "{:.4g}".format, "matrix products, forward and backward"),
         *([("passes over the corpus", length.passes, "{:.3g}".format, "")] if config.data else []),
         ("time", length.seconds, format_duration, "without evaluation and saving"),
         ("tokens a second", length.tokens_per_second, "{:,.0f}".format, source),
-        ("memory of a device", memory.total, size, f"{found.rows_at_once:,} rows at once{fits}"),
+        ("memory of a device", memory.total, size, f"{result.rows_at_once:,} rows at once{fits}"),
         ("  weights", memory.weights, size, "fp32"),
         ("  gradients", memory.gradients, size, ""),
         ("  optimizer", memory.optimizer, size, ""),

@@ -44,8 +44,7 @@ from elektron.pretraining.schedules import Shape
 log = logging.getLogger(__name__)
 
 PROBE_SECONDS = 30.0
-LONGEST_PASS = 0.1
-"""A pass that takes this fraction of PROBE_SECONDS has enough rows to be timed."""
+LEARNING_RATE = 1e-3  # the cost of a step is the same for any
 FUSED = "fused"
 
 
@@ -77,14 +76,7 @@ class DeviceMemory:
     gradients: int
     optimizer: int
     activations: int  # temporary tensors included; under FSDP also gathered weights and gradients
-
-    @property
-    def total(self) -> int:
-        return self.weights + self.gradients + self.optimizer + self.activations
-
-    def as_json(self) -> dict[str, Any]:
-        """The fields and the total."""
-        return vars(self) | {"total": self.total}
+    total: int
 
 
 class TrainingStep:
@@ -122,17 +114,13 @@ class TrainingStep:
             output = self.forward(self.pair, batch.micro_batches[0], roles, temperature)
         torch.stack(list(self.objective.losses(output, batch, roles).values())).sum().backward()
 
-    def update(self) -> None:
-        """Update the parameters, with a small learning rate: the cost is the same for any."""
-        self.optimizer.step(1e-3)
-
     def seconds(self, roles: UpdateRoles, batch: GlobalBatch) -> tuple[float, float]:
         """Take a step; returns the seconds of forward and backward, and of the update."""
-        times = [self._now()]
+        begin = self._now()
         self.forward_backward(roles, batch)
-        times.append(self._now())
-        self.update()
-        return times[1] - times[0], self._now() - times[1]
+        middle = self._now()
+        self.optimizer.step(LEARNING_RATE)
+        return middle - begin, self._now() - middle
 
     def _now(self) -> float:
         """The time after the device has finished its work."""
@@ -157,9 +145,8 @@ def measure(config: PretrainConfig, pair: Pair, manifest: Manifest, kind: Step, 
     log.info("timing steps for %d seconds%s", PROBE_SECONDS, " after compiling" * compiled)
     roles, max_rows, length, rows = kind.roles, kind.shape.rows, kind.shape.length, 1
     step = TrainingStep(config, pair.to(accelerator.device), manifest, accelerator)
-    while rows < max_rows:
-        if step.seconds(roles, step.batch(rows, length))[0] > PROBE_SECONDS * LONGEST_PASS:
-            break
+    # A pass that takes a tenth of the time has enough rows to be timed.
+    while rows < max_rows and step.seconds(roles, step.batch(rows, length))[0] <= PROBE_SECONDS / 10:
         rows = min(max_rows, rows * 2)
     if compiled:
         step.forward = compile_step(step.objective, step.pair, accelerator.device)
@@ -226,19 +213,18 @@ def count_memory(
             live.peak = live.now
             step.forward_backward(roles, step.batch(shape.rows, shape.length))
             # Keep the parameters, because references to the gradients would keep these alive.
-            own: list[Tensor] = [p for p in step.optimizer.parameters if p.grad is not None]
-            gradients = max(gradients, own, key=bytes_of)
+            with_gradients: list[Tensor] = [p for p in step.optimizer.parameters if p.grad is not None]
+            gradients = max(gradients, with_gradients, key=bytes_of)
             before = bytes_of(step.optimizer.state_tensors().values())
             peak, live.peak = max(peak, live.peak - before), live.now
-            step.update()
+            step.optimizer.step(LEARNING_RATE)
             peak = max(peak, live.peak - bytes_of(step.optimizer.state_tensors().values()))
     weights, state = list(pair.parameters()), list(step.optimizer.state_tensors().values())
     activations = peak - bytes_of(weights)
     if not accumulates and shards == 1:
         activations -= bytes_of(gradients)
-    parts = (bytes_of(weights, shards), bytes_of(gradients, shards), bytes_of(state, shards))
-    memory = DeviceMemory(*parts, max(0, activations))
-    return memory, bytes_of([*weights, *state])
+    parts = (bytes_of(weights, shards), bytes_of(gradients, shards), bytes_of(state, shards), max(0, activations))
+    return DeviceMemory(*parts, sum(parts)), bytes_of([*weights, *state])
 
 
 def bytes_of(tensors: Iterable[Tensor], shards: int = 1) -> int:
@@ -269,7 +255,7 @@ class LiveBytes(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.now = self.peak = 0
-        self.known: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.storages: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
         result = func(*args, **(kwargs or {}))
@@ -280,8 +266,8 @@ class LiveBytes(TorchDispatchMode):
         """Count the storages of tensors."""
         for tensor in tensors:
             storage = tensor.untyped_storage()
-            if storage not in self.known:
-                self.known.add(storage)
+            if storage not in self.storages:
+                self.storages.add(storage)
                 self.now += storage.nbytes()
                 weakref.finalize(storage, self._free, storage.nbytes())
         self.peak = max(self.peak, self.now)

@@ -14,7 +14,7 @@ from elektron.explain.faithfulness import FRACTIONS
 from elektron.explain.importance import LARGE_GAP, received
 from elektron.explain.reading import Reading
 from elektron.reporting import page
-from elektron.reporting.formatting import percent, whole
+from elektron.reporting.formatting import integer, percent
 from elektron.reporting.page import Block, Cell, Report, Section, Text, Token, note, text
 
 LONGEST_GAP = 20
@@ -36,7 +36,7 @@ def explain_report(result: dict[str, Any], explanations: Sequence[Explanation]) 
         texts.append(page.Heading(f"Text {place}{': its first window' * explanation.reading.truncated}"))
         texts += attention_blocks(explanation) if attention else answer_blocks(explanation)
     if len(shown) < result["texts"]:
-        texts.append(note(f"The first {len(shown)} of {whole(result['texts'])} texts."))
+        texts.append(note(f"The first {len(shown)} of {integer(result['texts'])} texts."))
     name = Path(result["model"]).resolve().name
     reserved = trust_warnings(result).items()
     warnings = [(Cell(f"{name}.", strong=True), f"{meaning[0].upper()}{meaning[1:]}.") for name, meaning in reserved]
@@ -71,7 +71,7 @@ def tiles(result: dict[str, Any]) -> page.Tiles:
         found.append(page.Tile(name.capitalize(), number(metric["value"]), meaning))
     if gap := result.get("gap"):
         largest = percent(gap["largest"], 2)
-        meaning = f"median over {whole(gap['answers'])} answers, {gap['steps']} steps; largest {largest}"
+        meaning = f"median over {integer(gap['answers'])} answers, {gap['steps']} steps; largest {largest}"
         found.append(page.Tile("Convergence gap", percent(gap["median"], 2), meaning))
     return page.Tiles(found)
 
@@ -92,7 +92,7 @@ def trust_warnings(result: dict[str, Any]) -> dict[str, str]:
         )
     if large := result.get("gap", {}).get("large"):
         found["Large gaps"] = (
-            f"the attributions of {whole(large)} answers miss the change of the score by more than "
+            f"the attributions of {integer(large)} answers miss the change of the score by more than "
             f"{percent(LARGE_GAP, 0)}: more --steps make them exact"
         )
     return found

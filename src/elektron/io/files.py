@@ -82,8 +82,7 @@ def check_readable(path: Path) -> None:
 def to_json(value: Any, indent: int | None = None) -> str:
     """Serialize a value to JSON.
 
-    Dataclasses become objects (by their method `as_json` if they have one), and paths become strings. Infinities
-    and NaN, which JSON does not have, become null.
+    Dataclasses become objects, and paths become strings. Infinities and NaN, which JSON does not have, become null.
     """
     return json.dumps(_jsonable(value), indent=indent, ensure_ascii=False, allow_nan=False)
 
@@ -95,8 +94,6 @@ def _jsonable(value: Any) -> Any:
         return {name: _jsonable(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_jsonable(item) for item in value]
-    if hasattr(value, "as_json"):
-        return _jsonable(value.as_json())
     if is_dataclass(value):
         return _jsonable(vars(value))
     return str(value) if isinstance(value, Path) else value

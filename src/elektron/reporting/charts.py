@@ -23,7 +23,7 @@ from matplotlib.ticker import FixedLocator, Formatter, MaxNLocator, NullLocator
 
 from elektron.reporting import formatting
 from elektron.reporting.formatting import MetricFormat
-from elektron.reporting.seed_comparison import Spread
+from elektron.reporting.seed_comparison import Interval, Spread
 
 # The page's colours in light mode; in inline SVG they become its CSS variables, light or dark.
 TEXT, GRID, RULE = "#6a6459", "#ece8df", "#b3ab9d"
@@ -39,7 +39,7 @@ MARKERS = [
 ]  # fmt: skip
 
 # Width and height in CSS pixels. Charts are shown at about this size, so that their text has the same size.
-LARGE, SMALL, SQUARE = (440, 265), (340, 180), (360, 340)
+SIZES = {"large": (440, 265), "small": (340, 180), "square": (360, 340)}
 FONT_SIZE = 11.5
 MARGINS = {"left": 46, "right": 14, "top": 10, "bottom": 36}
 
@@ -69,7 +69,7 @@ def style(index: int) -> Style:
 
 def tick(value: float) -> str:
     """The label of a tick."""
-    return formatting.short(value) if abs(value) >= 1000 else f"{value:g}".replace("-", "−")
+    return formatting.compact(value) if abs(value) >= 1000 else f"{value:g}".replace("-", "−")
 
 
 class Ticks(Formatter):
@@ -77,10 +77,6 @@ class Ticks(Formatter):
 
     def __init__(self, format_number: FormatNumber = tick) -> None:
         self._format = format_number
-
-    def __call__(self, value: float, pos: int | None = None) -> str:
-        """Format one tick."""
-        return self._format(value)
 
     def format_ticks(self, values: Sequence[float]) -> list[str]:
         """Format all ticks of an axis."""
@@ -98,7 +94,7 @@ def line_chart(
     format_x: FormatNumber = tick,
     format_y: FormatNumber = tick,
     *,
-    size: tuple[int, int] = LARGE,
+    size: str = "large",
     log_x: bool = False,
     y_from_zero: bool = False,
     dashed: Sequence[Sequence[Point]] = (),
@@ -112,14 +108,14 @@ def line_chart(
         x_label: what the x axis is.
         format_x: formats the ticks of the x axis.
         format_y: formats the ticks of the y axis.
-        size: width and height in pixels.
+        size: a key of SIZES.
         log_x: whether the x axis is logarithmic; a linear one begins at 0.
         y_from_zero: whether the y axis begins at 0.
         dashed: reference curves.
         dashed_label: label of the reference curves.
         integer_x: whether the x axis has ticks at integers only.
     """
-    figure, axes = _new_axes(size, 62 if log_x else 52 if format_y is not tick else MARGINS["left"])
+    figure, axes = _new_axes(SIZES[size], 62 if log_x else 52 if format_y is not tick else MARGINS["left"])
     for points, options in drawn:
         axes.plot([x for x, _ in points], [y for _, y in points], **options)
     for points in dashed:
@@ -156,52 +152,46 @@ def line_end(points: Sequence[Point], run: Style) -> Line:
 def round_numbers(low: float, high: float) -> list[float]:
     """Up to five numbers 1, 2 or 5 × 10ⁿ in a range; at least one if its ends differ by a factor above 2.5."""
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    found = [m * 10.0**e for e in exponents for m in (1, 2, 5) if low <= m * 10.0**e <= high]
-    return found[:: math.ceil(len(found) / 5)]
+    numbers = [m * 10.0**e for e in exponents for m in (1, 2, 5) if low <= m * 10.0**e <= high]
+    return numbers[:: math.ceil(len(numbers) / 5)]
 
 
-@dataclass(frozen=True)
-class Dots:
-    """One row of a dot plot: several values with a bar at the median, or one with its interval."""
-
-    values: Sequence[float]
-    interval: tuple[float, float] | None = None
-    label: str = ""
-
-
-def dot_plot(rows: Sequence[Dots], x_label: str, format_number: FormatNumber) -> Figure:
-    """Draw a metric of several sides or models, one row each, the first at the top."""
-    labels = [row.label for row in rows]
-    labelled = any(labels)
-    figure, axes = _new_axes((LARGE[0], 45 + 40 * len(rows)), left=32 + 6 * max(map(len, labels), default=0))
-    for index, row in enumerate(rows):
-        run, place = style(index), len(rows) - 1 - index
-        if row.interval is not None:
-            axes.plot(row.interval, [place, place], color=run.color, linewidth=2.2)
-        elif row.values:
-            median = statistics.median(row.values)
-            axes.plot([median] * 2, [place - 0.26, place + 0.26], color=run.color, linewidth=2.2)
-        alpha = 0.65 if labelled else 1
-        axes.plot(row.values, [place] * len(row.values), run.marker, color=run.color, markersize=7, alpha=alpha)
-    axes.set_ylim(-0.6, len(rows) - 0.4)
-    axes.set_yticks(range(len(rows)), labels[::-1])
+def dot_plot(
+    values: Sequence[Sequence[float]],
+    x_label: str,
+    format_number: FormatNumber,
+    labels: Sequence[str] = (),
+    intervals: Sequence[Interval | None] = (),
+) -> Figure:
+    """Draw the values of sides or models, one row each, the first at the top, with an interval or the median."""
+    size = (SIZES["large"][0], 45 + 40 * len(values))
+    figure, axes = _new_axes(size, left=32 + 6 * max(map(len, labels), default=0))
+    for index, row in enumerate(values):
+        run, y = style(index), len(values) - 1 - index
+        if intervals and (ends := intervals[index]):
+            axes.plot(ends, [y, y], color=run.color, linewidth=2.2)
+        elif row and not intervals:
+            axes.plot([statistics.median(row)] * 2, [y - 0.26, y + 0.26], color=run.color, linewidth=2.2)
+        axes.plot(row, [y] * len(row), run.marker, color=run.color, markersize=7, alpha=0.65 if labels else 1)
+    axes.set_ylim(-0.6, len(values) - 0.4)
+    axes.set_yticks(range(len(values)), labels[::-1] or [""] * len(values))
     axes.margins(x=0.12)
     axes.grid(axis="x", color=GRID, linewidth=1)
-    _label_axis(axes.xaxis, x_label, format_number, most=6)
+    _label_axis(axes.xaxis, x_label, format_number, bins=6)
     return figure
 
 
 def dots_of_seeds(sides: Mapping[str, Spread], metric: MetricFormat, split: str, name: str) -> Markup:
     """Draw a metric of one or several sides as inline SVG, with one dot per seed."""
-    rows = [Dots(spread.values, label=side) for side, spread in sides.items()]
     label = f"{metric.title_in_chart} on {split}"
-    title = f"{label} of every seed, {' and '.join(sides)}"
-    return inline_svg(dot_plot(rows, label, metric.format_tick), name, title)
+    values = [spread.values for spread in sides.values()]
+    figure = dot_plot(values, label, metric.format_tick, list(sides))
+    return inline_svg(figure, name, f"{label} of every seed, {' and '.join(sides)}")
 
 
 def scatter(points: Sequence[Point]) -> Figure:
     """Draw predicted against true numbers, and the line on which predictions are right."""
-    figure, axes = _new_axes(SQUARE, left=52)
+    figure, axes = _new_axes(SIZES["square"], left=52)
     truth, predicted = map(list, zip(*points, strict=True))
     ends = [min(truth + predicted), max(truth + predicted)]
     axes.plot(ends, ends, color=TEXT, linewidth=1, linestyle=(0, (4, 3)), zorder=3)
@@ -218,7 +208,7 @@ def inline_svg(figure: Figure, name: str, title: str) -> Markup:
 
     Args:
         figure: the drawing.
-        name: prefix of its element ids, so that several drawings can be on one page.
+        name: salt of its element ids, so that those of several drawings on one page differ.
         title: for screen readers.
     """
     file = io.StringIO()
@@ -231,38 +221,24 @@ def inline_svg(figure: Figure, name: str, title: str) -> Markup:
             if child.tag.endswith(("}style", "}metadata")):  # a style would apply to the whole page
                 parent.remove(child)
     for element in root.iter():
-        _adapt_to_page(element, name)
-    viewbox = root.attrib["viewBox"]
-    root.attrib = {"class": "chart", "viewBox": viewbox, "role": "img", "aria-label": title}
+        element.tag = element.tag.rpartition("}")[2]
+        element.attrib = {key.rpartition("}")[2]: value for key, value in element.attrib.items()}
+        if element.tag == "g":
+            element.attrib.pop("id", None)  # counted from 1 in each drawing; all other ids are hashes with the salt
+        if style := element.get("style"):
+            style = re.sub(r"font-family: [^;]*;?", "", style)
+            element.set("style", re.sub("|".join(CSS_VARIABLES), lambda c: f"var({CSS_VARIABLES[c[0]]})", style))
+    root.attrib = {"class": "chart", "viewBox": root.attrib["viewBox"], "role": "img", "aria-label": title}
     return Markup(ET.tostring(root, encoding="unicode"))
-
-
-def _adapt_to_page(element: ET.Element, name: str) -> None:
-    """Remove XML namespaces and fonts, make ids unique, and replace colors by CSS variables."""
-    element.tag = element.tag.rpartition("}")[2]
-    attributes = {key.rpartition("}")[2]: value for key, value in element.attrib.items()}
-    if element.tag == "g":
-        attributes.pop("id", None)  # nothing refers to groups
-    for key, value in attributes.items():
-        if key == "id":
-            attributes[key] = f"{name}-{value}"
-        elif key in ("href", "clip-path"):
-            attributes[key] = value.replace("#", f"#{name}-")
-        elif key == "style":
-            without_font = re.sub(r"font-family: [^;]*;?", "", value)
-            attributes[key] = re.sub(
-                "|".join(CSS_VARIABLES), lambda color: f"var({CSS_VARIABLES[color[0]]})", without_font
-            )
-    element.attrib = attributes
 
 
 def _new_axes(size: tuple[int, int], left: int) -> tuple[Figure, Axes]:
     """A new figure and axes, with the same margins in every chart so that charts side by side are aligned."""
     width, height = size
     figure = Figure(figsize=(width / 72, height / 72))  # SVG has 72 units an inch
-    bottom, used = MARGINS["bottom"], MARGINS["bottom"] + MARGINS["top"]
-    right = left + MARGINS["right"]
-    axes = figure.add_axes((left / width, bottom / height, 1 - right / width, 1 - used / height))
+    inner_width = width - left - MARGINS["right"]
+    inner_height = height - MARGINS["bottom"] - MARGINS["top"]
+    axes = figure.add_axes((left / width, MARGINS["bottom"] / height, inner_width / width, inner_height / height))
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color(RULE)
     axes.tick_params(length=0, pad=6, colors=TEXT, labelsize=FONT_SIZE)
@@ -272,8 +248,8 @@ def _new_axes(size: tuple[int, int], left: int) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _label_axis(axis: Axis, label: str, format_number: FormatNumber, most: int = 5, *, integer: bool = False) -> None:
+def _label_axis(axis: Axis, label: str, format_number: FormatNumber, bins: int = 5, *, integer: bool = False) -> None:
     if label:
         axis.axes.set_xlabel(label, loc="right")
-    axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 2.5, 5, 10], integer=integer))
+    axis.set_major_locator(MaxNLocator(bins, steps=[1, 2, 2.5, 5, 10], integer=integer))
     axis.set_major_formatter(Ticks(format_number))

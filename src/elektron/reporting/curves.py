@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from elektron.pretraining.health import base_rate_loss
 from elektron.reporting import charts, page
 from elektron.reporting.charts import Line, Point
-from elektron.reporting.formatting import metric_format, short
+from elektron.reporting.formatting import compact, metric_format
 from elektron.reporting.pretraining_run import PretrainingRun
 from elektron.reporting.reading import Record, number
 
@@ -33,29 +33,28 @@ REFERENCES = {
 
 def curves(runs: Sequence[PretrainingRun]) -> list[page.Chart]:
     """Draw a chart for each metric that any run has logged; each chart has all runs."""
-    found = []
+    drawn = []
     for name in (*HELD_OUT, *TRAINING_METRICS):
-        drawn = [line for index, run in enumerate(runs) for line in curve_lines(name, run, index)]
-        if not any(points for points, _ in drawn):
+        lines = [line for index, run in enumerate(runs) for line in curve_lines(name, run, index)]
+        if not any(points for points, _ in lines):
             continue
-        metric, large = metric_format(name), name in HELD_OUT[:2]
+        metric, size = metric_format(name), "large" if name in HELD_OUT[:2] else "small"
         label, meaning = REFERENCES.get(name, ("", ""))
         dashed = [points for run in runs if (points := reference(name, run))]
         figure = charts.line_chart(
-            drawn,
+            lines,
             "tokens read",
-            short,
+            compact,
             charts.tick if metric.scale == "plain" else metric.format_tick,
-            size=charts.LARGE if large else charts.SMALL,
+            size=size,
             y_from_zero=name in TRAINING_METRICS,
             dashed=dashed,
             dashed_label=label,
         )
         svg = charts.inline_svg(figure, name, f"{metric.title} over tokens read")
-        size = "large" if large else "small"
         caption = f"{metric.meaning} {meaning if dashed else ''}".rstrip()
-        found.append(page.Chart(svg, caption, metric.title, size=size))
-    return found
+        drawn.append(page.Chart(svg, caption, metric.title, size=size))
+    return drawn
 
 
 def curve_lines(name: str, run: PretrainingRun, index: int) -> list[Line]:
@@ -96,13 +95,13 @@ def series(records: Sequence[Record], name: str) -> list[Point]:
     return [(tokens, value) for tokens, value in pairs if tokens is not None and value is not None]
 
 
-def thinned(points: Sequence[Point], most: int = POINTS_IN_CURVE) -> list[Point]:
-    """Keep the lowest and the highest point of each of `most / 2` segments, so that no peak is lost."""
-    if len(points) <= most:
+def thinned(points: Sequence[Point], limit: int = POINTS_IN_CURVE) -> list[Point]:
+    """Keep the lowest and the highest point of each of `limit / 2` segments, so that no peak is lost."""
+    if len(points) <= limit:
         return list(points)
     kept = []
-    edges = [len(points) * place // (most // 2) for place in range(most // 2 + 1)]
+    edges = [len(points) * index // (limit // 2) for index in range(limit // 2 + 1)]
     for start, end in itertools.pairwise(edges):
-        here = sorted(points[start:end], key=lambda point: point[1])
-        kept += sorted({here[0], here[-1]})
+        by_value = sorted(points[start:end], key=lambda point: point[1])
+        kept += sorted({by_value[0], by_value[-1]})
     return kept

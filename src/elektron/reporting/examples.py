@@ -5,7 +5,6 @@ from __future__ import annotations
 import unicodedata
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,43 +20,31 @@ LEAST_RANGE = 0.2
 """If the median and the highest probability differ by less, as after a short run, all shades are weaker."""
 
 
-@dataclass(frozen=True)
 class Shades:
-    """A scale of shades for probabilities, by their rank among all that are shown.
+    """A scale of shades for the probabilities of all examples of a run, by their rank.
 
     If shades were proportional to probabilities, a single very high one would leave all others almost unshaded.
     """
 
-    ascending: Sequence[float]
-    """All probabilities of the examples."""
-    lowest: float
-    """The median, which has no shade."""
-    highest: float
-    """The maximum, which has the strongest shade."""
-    written_out: float
-    """Probabilities from here on are written out."""
+    def __init__(self, examples: Sequence[Example]) -> None:
+        self.ascending = sorted(p or 0.0 for example in examples for p in example.probability) or [0.0]
+        self.lowest, highest_tenth, self.highest = np.quantile(self.ascending, [0.5, 0.9, 1]).tolist()
+        least = self.lowest + 0.6 * max(self.highest - self.lowest, LEAST_RANGE)
+        self.written_out = max(highest_tenth, least)  # probabilities from here on are written out
 
     def shade(self, probability: float) -> float:
-        """The shade of a probability: 0 up to the median, at most 1."""
+        """The shade of a probability: 0 up to the median, and for the maximum the strongest one, at most 1."""
         rank = bisect_left(self.ascending, probability) / max(1, len(self.ascending) - 1)
         strongest = min(1.0, (self.highest - self.lowest) / LEAST_RANGE)
         return strongest * max(0.0, 2 * rank - 1) ** 2
-
-
-def shades(examples: Sequence[Example]) -> Shades:
-    """Compute the scale of shades over all examples of a run."""
-    found = sorted(p or 0.0 for example in examples for p in example.probability) or [0.0]
-    lowest, tenth, highest = (float(p) for p in np.quantile(found, [0.5, 0.9, 1]))
-    written_out = max(tenth, lowest + 0.6 * max(highest - lowest, LEAST_RANGE))
-    return Shades(found, lowest, highest, written_out)
 
 
 def running_text(example: Example, scale: Shades) -> list[Token]:
     """Convert the tokens of an example to running text, with spaces between words."""
     tokens, before = [], ""
     columns = (example.tokens, example.original, example.masked, example.replaced)
-    for piece, original, masked, replaced, found in zip(*columns, example.probability, strict=True):
-        probability = min(1.0, max(0.0, found or 0.0))
+    for piece, original, masked, replaced, predicted in zip(*columns, example.probability, strict=True):
+        probability = min(1.0, max(0.0, predicted or 0.0))
         title = f"{percent(probability)} replaced"
         if replaced:
             title += f"; the original is “{_without_prefix(original)}”"

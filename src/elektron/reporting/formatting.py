@@ -22,19 +22,18 @@ def percent(value: float | None, digits: int = 1) -> str:
     return NOTHING if value is None else f"{value * 100:.{digits}f} %"
 
 
-def whole(value: float | None) -> str:
+def integer(value: float | None) -> str:
     """A count written out: `2,457,600`."""
     return NOTHING if value is None else f"{value:,.0f}"
 
 
-def short(value: float | None) -> str:
+def compact(value: float | None) -> str:
     """A large count to three digits: `2.46 M`."""
     if value is None:
         return NOTHING
     for size, suffix in ((1e9, "billion"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size * 0.9995:  # is 1.00 of this unit when rounded
-            few = value < size * 999.5
-            return f"{value / size:.3g} {suffix}" if few else f"{value / size:,.0f} {suffix}"
+            return f"{value / size:{'.3g' if value < size * 999.5 else ',.0f'}} {suffix}"
     return f"{value:.3g}"
 
 
@@ -43,8 +42,8 @@ def scientific(value: float | None) -> str:
     if value is None:
         return NOTHING
     mantissa, _, exponent = f"{value:.1e}".partition("e")
-    raised = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    return f"{mantissa} × 10{raised}"
+    superscript = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{mantissa} × 10{superscript}"
 
 
 def duration(seconds: float | None) -> str:
@@ -84,6 +83,13 @@ BY_SCALE: dict[Scale, dict[str, tuple[str, str]]] = {
         "pearson": ("Pearson correlation", "How nearly predicted and true numbers lie on a line; guessing gets 0."),
         "spearman": ("Spearman correlation", "How far predicted and true numbers are in one order; guessing gets 0."),
     },
+    "percent": {
+        "exact_match": ("Exact match", "Answers equal to a right one, apart from articles and punctuation."),
+        "has_answer_exact_match": ("Exact match, questions with an answer", "Of the questions that have an answer."),
+        "has_answer_f1": ("F1, questions with an answer", "Of the questions that have an answer."),
+        "no_answer_exact_match": ("Exact match, questions without an answer", "Of these, those left unanswered."),
+        "no_answer_f1": ("F1, questions without an answer", "Of these, those left unanswered."),
+    },
     "points": {
         "bleu": ("BLEU", "From 0 to 100, by shared words and word sequences; depends on the signature."),
         "chrf": ("chrF", "From 0 to 100, by character sequences shared with the reference."),
@@ -96,11 +102,6 @@ BY_SCALE: dict[Scale, dict[str, tuple[str, str]]] = {
         "mse": ("Mean squared error", "The mean of the squared errors; less is better."),
         "mae": ("Mean absolute error", "How far a prediction is off, on average; less is better."),
         "loss": ("Loss", "What training minimises; in nats where it is of labels or words."),
-        "exact_match": ("Exact match", "Answers equal to a right one, apart from articles and punctuation."),
-        "has_answer_exact_match": ("Exact match, questions with an answer", "Of the questions that have an answer."),
-        "has_answer_f1": ("F1, questions with an answer", "Of the questions that have an answer."),
-        "no_answer_exact_match": ("Exact match, questions without an answer", "Of these, those left unanswered."),
-        "no_answer_f1": ("F1, questions without an answer", "Of these, those left unanswered."),
         "null_threshold": ("Threshold of “no answer”", "How far “no answer” must be ahead; chosen on eval."),
         "generator_loss": ("Generator loss", "In nats. Falls fast, then ever more slowly. Flat: nothing is learned."),
         "discriminator_auc": (
@@ -214,12 +215,12 @@ def metric_format(
     scale, title, meaning = METRICS.get(name, plain)
     if name not in METRICS:  # `precision_micro`
         scale = METRICS.get(name.partition("_")[0], plain)[0]
-    if task == "question-answering" and name.endswith(("exact_match", "f1")):
+    if (task, name) == ("question-answering", "f1"):
         scale = "percent"
     meaning = MEANINGS_BY_TASK.get((task, name), meaning)
     if task == "classification" and several and name == "accuracy":
         meaning = "Rows whose labels are all right, none missing and none too many."
     if of_classes and len(labels) == 2:
         meaning += f" Of “{labels[1]}”."
-    less_is_better = name.endswith(("loss", "mse", "mae", "rmse", "perplexity"))
+    less_is_better = name.endswith(("loss", "mse", "mae"))
     return MetricFormat(title, scale, meaning, less_is_better, title if name in METRICS else "the metric")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,12 +32,7 @@ def inspect(config: InspectConfig) -> list[Finding]:
     folders = [Path(source) for source in config.corpus if (Path(source) / MANIFEST).is_file()]
     if not folders:
         findings = inspect_corpus(config)
-        with rich_console() as out:
-            out.print(_table(findings))
-            for finding in findings:
-                if finding.samples:
-                    lines = map(escaped, finding.samples)
-                    out.print(f"\n[bold]{escaped(finding.subject)}[/bold]", *lines, sep="\n")
+        _print(findings, ((finding.subject, finding.samples) for finding in findings if finding.samples))
         return findings
     if len(config.corpus) > 1:
         raise ElektronError(f"{folders[0]}: a folder of blocks is inspected alone")
@@ -47,10 +42,7 @@ def inspect(config: InspectConfig) -> list[Finding]:
     store = BlockStore.open(folders[0])
     store.verify()
     findings = list(_of_blocks(store))
-    with rich_console() as out:
-        out.print(_table(findings))
-        for number, text in rows_as_text(store, config.rows):
-            out.print(f"\n[bold]row {number:,}[/bold]", *map(escaped, text.splitlines()), sep="\n")
+    _print(findings, ((f"row {number:,}", text.splitlines()) for number, text in rows_as_text(store, config.rows)))
     return findings
 
 
@@ -72,8 +64,8 @@ def _of_blocks(store: BlockStore) -> Iterator[Finding]:
     yield Finding("documents", f"{train.documents:,} to train on, {validation.documents:,} held out")
     for name, counts in train.members.items():
         if not manifest.weights[name]:
-            watched = validation.members[name]
-            yield Finding(name, f"held out only: {watched.documents:,} documents, {watched.tokens:,} tokens")
+            held_out = validation.members[name]
+            yield Finding(name, f"held out only: {held_out.documents:,} documents, {held_out.tokens:,} tokens")
             continue
         yield Finding(
             name,
@@ -111,13 +103,17 @@ def _of_blocks(store: BlockStore) -> Iterator[Finding]:
     )
 
 
-def _table(findings: Iterable[Finding]) -> Table:
+def _print(findings: Iterable[Finding], samples: Iterable[tuple[str, Sequence[str]]]) -> None:
+    """Print a table of the findings, then samples, each a title and its lines."""
     table = Table("", "", "finding", "what it may mean", box=None, pad_edge=False)
     for finding in findings:
         verdict = f"[{COLORS[finding.verdict]}]{finding.verdict}[/]"
         advice = "" if finding.verdict == "fine" else finding.advice
         table.add_row(verdict, escaped(finding.subject), escaped(finding.value), escaped(advice))
-    return table
+    with rich_console() as out:
+        out.print(table)
+        for title, lines in samples:
+            out.print(f"\n[bold]{escaped(title)}[/bold]", *map(escaped, lines), sep="\n")
 
 
 def escaped(text: str) -> str:

@@ -25,18 +25,20 @@ def plain(text: str) -> str:
 def code(text: str) -> str:
     """Format text as a code span, between more backticks than it has in a row."""
     text = escape_control(text) or " "
-    longest = max((len(run) for run in re.findall("`+", text)), default=0)
-    fence = "`" * (longest + 1)
+    fence = _fence(text, 1)
     space = " " if text.startswith("`") or text.endswith("`") else ""
     return f"{fence}{space}{text}{space}{fence}"
 
 
 def block(text: str, language: str) -> str:
     """Format text as a code block, between more backticks than it has in a row."""
-    lines = [escape_control(line) for line in text.split("\n")]
-    longest = max((len(run) for line in lines for run in re.findall("`+", line)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return "\n".join([f"{fence}{language}", *lines, fence])
+    fence = _fence(text, 3)
+    return "\n".join([f"{fence}{language}", *map(escape_control, text.split("\n")), fence])
+
+
+def _fence(text: str, least: int) -> str:
+    """More backticks than the text has in a row, at least `least`."""
+    return "`" * max([least, *(len(backticks) + 1 for backticks in re.findall("`+", text))])
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -28,14 +28,9 @@ from elektron.terminal import escape_control
 
 CARD = "README.md"
 DIGEST = "\n<!-- generated; SHA-256 of the text above: {} -->\n"
-PIPELINES = {
+PIPELINES = {name: name for name in task_summary.TASKS} | {
     "classification": "text-classification",
     "regression": "text-classification",
-    "token-classification": "token-classification",
-    "question-answering": "question-answering",
-    "multiple-choice": "multiple-choice",
-    "translation": "translation",
-    "summarization": "summarization",
     "generation": "text-generation",
     "embedding": "sentence-similarity",
 }
@@ -59,12 +54,7 @@ ENCODER_SETTINGS = (
 
 
 def model_card(result: TaskResult, name: str | None = None) -> str:
-    """Render the card of a fine-tuned model.
-
-    Args:
-        result: the model.
-        name: its name on the hub (default: the name of its folder).
-    """
+    """Render the card of a fine-tuned model; `name` is its name on the hub, by default that of its folder."""
     loaded_by = name or result.home.resolve().name
     if name is not None:
         result = replace(result, name=name.rpartition("/")[2])
@@ -100,13 +90,7 @@ def is_generated(card: str) -> bool:
 
 
 def encoder_card(run: PretrainingRun, network: str, name: str) -> str:
-    """Render the card of one network of a finished run.
-
-    Args:
-        run: the run.
-        network: `discriminator` or `generator`.
-        name: hub name or folder from which the code in the card loads the model.
-    """
+    """Render the card of a finished run's `discriminator` or `generator`; `name` is its name on the hub."""
     run = _without_folders(run)
     summary = run.summary or {}
     family, objective = str(run.config.get("family")), str(run.config.get("objective"))
@@ -116,12 +100,12 @@ def encoder_card(run: PretrainingRun, network: str, name: str) -> str:
         pipeline_tag="fill-mask" if predicts else "feature-extraction",
         tags=[escape_control(tag) for tag in dict.fromkeys(["elektron", family, objective])],
     )
-    python = usage.encoder_code(run, name)
+    python = usage.render_code("encoder", run.config.get("family"), repr(name))
     if network != GENERATOR and (detector := usage.detector_code(run)):
         python += f"\n\n# the probability that each token was replaced\n{detector}"
     costs = {
-        "steps": formatting.whole(number(summary, "steps")),
-        "tokens": formatting.whole(number(summary, "tokens")),
+        "steps": formatting.integer(number(summary, "steps")),
+        "tokens": formatting.integer(number(summary, "tokens")),
         "FLOPs": formatting.scientific(number(summary, "flops")),
         "time": formatting.duration(number(summary, "seconds")),
         "processor": str(summary.get("device", "not recorded")),
@@ -155,10 +139,10 @@ def _render(metadata: ModelCardData, settings: Record, **content: Any) -> str:
         "block": lambda text, language: Markup(markdown.block(text, language)),
         "value": format_value,
     }
-    known = [[code(name), code(format_value(value))] for name, value in settings.items() if value is not None]
+    rows = [[code(name), code(format_value(value))] for name, value in settings.items() if value is not None]
     text = environment.get_template("card.md.jinja").render(
         metadata=metadata.to_yaml(),
-        settings=Table(["setting", "value"], known) if known else None,
+        settings=Table(["setting", "value"], rows) if rows else None,
         formatting=formatting,
         number=number,
         pretraining_report=pretraining_report,
@@ -175,8 +159,7 @@ def _metadata(result: TaskResult) -> ModelCardData:
     files = _files(result, result.split) or _files(result, "train")
     dataset, revision = "files", None
     if files and files[0].startswith(HUB):
-        name = files[0].removeprefix(HUB).partition(":")[0]
-        dataset, _, revision = (escape_control(part) for part in name.partition("@"))
+        dataset, _, revision = escape_control(files[0].removeprefix(HUB).partition(":")[0]).partition("@")
     metrics = [
         EvalResult(
             task_type=pipeline or escape_control(result.task),
@@ -216,8 +199,8 @@ def file_name(name: str) -> str:
 
 def on_hub(model: str) -> bool:
     """Whether `model` has the form NAME or OWNER/NAME, as on the hub, or scratch:RECIPE, and is not a folder."""
-    named = re.fullmatch(r"[\w-][\w.:-]*(/[\w.-]+)?(@[\w./-]+)?", model)
-    return named is not None and not Path(model).is_dir()
+    has_form = re.fullmatch(r"[\w-][\w.:-]*(/[\w.-]+)?(@[\w./-]+)?", model) is not None
+    return has_form and not Path(model).is_dir()
 
 
 def encoder_name(model: str) -> str:
@@ -230,8 +213,7 @@ def _without_folders(run: PretrainingRun) -> PretrainingRun:
     corpus: Record = dict(run.corpus or {})
     sources = corpus.get("sources")
     corpus["sources"] = [file_name(str(s)) for s in sources] if isinstance(sources, list) else []
-    config: dict[str, Any] = dict(run.config)
+    config = dict(run.config)
     if config.get("init_from"):
-        names = str(config["init_from"]).split(",")
-        config["init_from"] = ",".join(map(encoder_name, names))
+        config["init_from"] = ",".join(map(encoder_name, str(config["init_from"]).split(",")))
     return replace(run, corpus=corpus, config=config)

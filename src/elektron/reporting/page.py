@@ -75,7 +75,7 @@ def code(text: str) -> Cell:
 
 def named(text: str, style: Style | None = None, badge: str = "", remark: str = "") -> Cell:
     """A cell with the name of a run, its marker, a badge such as its status, and a remark below."""
-    return Cell(text, style=style, badge=badge, below=[(remark, "remark")] if remark else ())
+    return Cell(text, style=style, badge=badge, below=[(remark, "remark")])
 
 
 class Block:
@@ -272,23 +272,18 @@ class Report:
             raise ElektronError(f"{out}: the page cannot be written ({error.strerror}): choose another name") from error
 
 
-def templates(autoescape: bool = True, finalize: Callable[[Any], Any] | None = None) -> Environment:
-    """Create the environment that loads the templates of this package.
+def show_control_characters(value: Any) -> Any:
+    """Replace control characters in a string by visible escapes; any other value, Markup included, is unchanged."""
+    return escape_control(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
-    Args:
-        autoescape: whether what is printed is escaped for HTML.
-        finalize: applied to everything that is printed (default: makes control characters visible).
-    """
+
+def templates(autoescape: bool = True, finalize: Callable[[Any], Any] = show_control_characters) -> Environment:
+    """The environment that loads the templates of this package; `finalize` is applied before anything is escaped."""
     return Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=autoescape,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=finalize or _control_characters_visible,
+        finalize=finalize,
     )
-
-
-def _control_characters_visible(value: Any) -> Any:
-    """Applied to every expression of the template before it is escaped."""
-    return escape_control(value) if isinstance(value, str) and not isinstance(value, Markup) else value

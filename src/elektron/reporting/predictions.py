@@ -10,6 +10,7 @@ import hashlib
 import heapq
 import random
 import re
+import string
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,11 +18,11 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from elektron.errors import ElektronError
-from elektron.io.files import to_json
+from elektron.io.files import to_json, unreadable
 from elektron.reporting import page
 from elektron.reporting.formatting import NOTHING, percent
 from elektron.reporting.page import Inline, Token
-from elektron.reporting.reading import PREFIX, Record, finite, number, read_lines
+from elektron.reporting.reading import PREFIX, REMEDY, Record, finite, number, read_lines
 from elektron.reporting.task_result import PREDICTIONS, TaskResult
 
 LONGEST_TEXT = 320
@@ -35,8 +36,8 @@ class Row:
     content: Record
     columns: Record
     """Names of the columns by role."""
-    long_text: Callable[[str], str]
-    """Shortens a long text by leaving out its middle."""
+    shorten: Callable[[str], str]
+    """Leaves out the middle of a long text."""
 
     def predicted(self, name: str) -> Any:
         """The prediction of that name: the last column that matches, since predictions follow the row's own columns."""
@@ -57,7 +58,7 @@ class Row:
         if text is None:
             text = next((value for value in self.content.values() if isinstance(value, str)), "")
         if pair is None:
-            return self.long_text(str(text))
+            return self.shorten(str(text))
         return f"{middle_left_out(text, LONGEST_TEXT // 2)} ‖ {middle_left_out(pair, LONGEST_TEXT // 2)}"
 
 
@@ -80,7 +81,7 @@ class View:
     example: Callable[[Row], Example]
     errors: str = "Errors with the highest scores"
     others: str = "Correct predictions"
-    most_others: int = 4
+    max_others: int = 4
 
 
 def tested_rows(result: TaskResult) -> str | None:
@@ -89,9 +90,8 @@ def tested_rows(result: TaskResult) -> str | None:
     if not path.is_file():
         return None
     for row in read_lines(path):
-        digest.update(
-            to_json({name: value for name, value in (row or {}).items() if not name.startswith(PREFIX)}).encode()
-        )
+        columns = {name: value for name, value in (row or {}).items() if not name.startswith(PREFIX)}
+        digest.update(to_json(columns).encode())
     return digest.hexdigest()
 
 
@@ -99,27 +99,27 @@ def prediction_tables(result: TaskResult) -> list[page.Block]:
     """Tables of predictions; empty if there is no file of them, or no view for the task.
 
     Raises:
-        ElektronError: a line of the file is damaged.
+        ElektronError: a line of the file, or the tokenizer, is damaged.
     """
     view, path = VIEWS.get(result.task), result.folder / PREDICTIONS
     if view is None or not path.is_file():
         return []
-    draw, most = random.Random(0), {True: 8, False: view.most_others}
+    generator, limits = random.Random(0), {True: 8, False: view.max_others}
     columns = result.config | {name: c for name, c in result.details.columns.items() if c}
-    kept: dict[bool, list[tuple[float, int, Record]]] = {True: [], False: []}
-    for place, content in enumerate(read_lines(path), start=1):
+    # By whether the prediction is wrong: the entries of highest rank, as (rank, -line number, row).
+    heaps: dict[bool, list[tuple[float, int, Record]]] = {True: [], False: []}
+    for line_number, content in enumerate(read_lines(path), start=1):
         if content is None:
-            raise ElektronError(f"{path}, line {place}: not valid JSON")
-        example, drawn = view.example(Row(content, columns, middle_left_out)), draw.random()
-        heap = kept[example.wrong]
-        heapq.heappush(heap, (drawn if example.rank is None else example.rank, -place, content))
-        if len(heap) > most[example.wrong]:
+            raise ElektronError(f"{path}, line {line_number}: not valid JSON")
+        example, random_rank = view.example(Row(content, columns, middle_left_out)), generator.random()
+        heap = heaps[example.wrong]
+        heapq.heappush(heap, (random_rank if example.rank is None else example.rank, -line_number, content))
+        if len(heap) > limits[example.wrong]:
             heapq.heappop(heap)
     blocks: list[page.Block] = []
-    long_text = text_shortener(result)
-    for title, found in zip((view.errors, view.others), kept.values(), strict=True):
-        found.sort(key=lambda entry: entry[:2], reverse=True)
-        rows = [view.example(Row(content, columns, long_text)).cells for _, _, content in found]
+    shorten = text_shortener(result)
+    for title, heap in zip((view.errors, view.others), heaps.values(), strict=True):
+        rows = [view.example(Row(content, columns, shorten)).cells for _, _, content in sorted(heap, reverse=True)]
         table = page.Table(list(view.columns), rows, widths=list(view.columns.values()))
         blocks += [page.Heading(title), table] if rows else []
     return blocks
@@ -131,7 +131,10 @@ def text_shortener(result: TaskResult) -> Callable[[str], str]:
     path = result.folder / "tokenizer.json"
     if not length or not path.is_file() or truncation not in ("head", "head-tail"):
         return middle_left_out
-    tokenizer = Tokenizer.from_file(str(path))
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises no other
+        raise unreadable(path, error, REMEDY) from error
     tokenizer.no_truncation()
     room = int(length) - tokenizer.num_special_tokens_to_add(False)
 
@@ -168,19 +171,19 @@ def middle_left_out(text: Any, longest: int = LONGEST_TEXT) -> str:
 
 def around(text: str, part: str, longest: int = LONGEST_TEXT) -> str:
     """Shorten a long text to about `longest` characters around `part`."""
-    place = max(0, text.find(part)) if part else 0
-    first = max(0, place - longest // 2)
-    if first == 0:
+    index = text.find(part)
+    start = index - longest // 2
+    if start <= 0:
         return shortened(text, longest)
-    first = max(text.find(" ", first, place) + 1, first)
-    return f"… {shortened(text[first:], longest)}"
+    start = max(text.find(" ", start, index) + 1, start)
+    return f"… {shortened(text[start:], longest)}"
 
 
 def _labels(value: Any) -> list[str]:
     """One or several labels as text."""
     labels = value if isinstance(value, list) else [value]
-    whole = [int(v) if isinstance(v, float) and v.is_integer() else v for v in labels]
-    return [str(label).strip() for label in whole if label is not None]
+    labels = [int(label) if isinstance(label, float) and label.is_integer() else label for label in labels]
+    return [str(label).strip() for label in labels if label is not None]
 
 
 def _with_score(text: str, score: float | None) -> str:
@@ -192,8 +195,7 @@ def _classification(row: Row) -> Example:
     predicted = _labels(row.predicted("label") if several is None else several)
     truth, score = _labels(given), finite(row.predicted("score"))
     wrong = given is not None and sorted(predicted) != sorted(truth)
-    said = _with_score(", ".join(predicted) or NOTHING, score)
-    cells = [said, ", ".join(truth) or NOTHING, row.text]
+    cells = [_with_score(", ".join(predicted) or NOTHING, score), ", ".join(truth) or NOTHING, row.text]
     return Example(wrong, cells, score if wrong else None)
 
 
@@ -249,16 +251,15 @@ def _first_list(*values: Any) -> list[str]:
 
 def _question_answering(row: Row) -> Example:
     answer, given = str(row.predicted("answer") or ""), row.given("answers")
-    golds = _answers(given)
-    right = {gold.strip().casefold() for gold in golds or [""]}
-    true = NOTHING if given is None else shortened(" / ".join(dict.fromkeys(golds)) or "no answer")
+    right = _answers(given)
     cells = [
         shortened(row.given("question") or ""),
         shortened(answer) or "no answer",
-        true,
-        around(str(row.given("context") or ""), golds[0] if golds else answer),
+        NOTHING if given is None else shortened(" / ".join(dict.fromkeys(right)) or "no answer"),
+        around(str(row.given("context") or ""), right[0] if right else answer),
     ]
-    return Example(given is not None and answer.strip().casefold() not in right, cells)
+    wrong = given is not None and answer.strip().casefold() not in {text.strip().casefold() for text in right or [""]}
+    return Example(wrong, cells)
 
 
 def _answers(value: Any) -> list[str]:
@@ -276,8 +277,7 @@ def _multiple_choice(row: Row) -> Example:
     choice = row.predicted("choice") or _choice(predicted[0] if predicted else "", choices, [])
     score = finite(row.predicted("score"))
     wrong = bool(truth) and str(choice) not in truth
-    said = _with_score(shortened(choice), score)
-    cells = [said, shortened(", ".join(truth)) or NOTHING, row.text]
+    cells = [_with_score(shortened(choice), score), shortened(", ".join(truth)) or NOTHING, row.text]
     return Example(wrong, cells, score if wrong else None)
 
 
@@ -291,10 +291,10 @@ def _choice(label: str, choices: list[str], keys: list[str]) -> str:
     """The choice with that key, number or letter; any other label is the choice itself."""
     if keys:
         return choices[keys.index(label)] if label in keys[: len(choices)] else label
-    place = "ABCDEFGHIJKLMNOPQRSTUVWXYZ".find(label.upper()) if len(label) == 1 else -1
+    index = string.ascii_uppercase.find(label.upper()) if len(label) == 1 else -1
     if label.isdecimal() and len(label) < 4:
-        place = int(label)
-    return choices[place] if 0 <= place < len(choices) and label not in choices else label
+        index = int(label)
+    return choices[index] if 0 <= index < len(choices) and label not in choices else label
 
 
 def _generation(row: Row) -> Example:
@@ -302,13 +302,13 @@ def _generation(row: Row) -> Example:
     target = " / ".join(map(str, filter(None, target))) if isinstance(target, list) else target
     written = shortened(row.predicted("text") or "") or "nothing"
     reference = NOTHING if target is None else shortened(target)
-    return Example(False, [row.long_text(str(row.given("source") or "")), written, reference])
+    return Example(False, [row.shorten(str(row.given("source") or "")), written, reference])
 
 
 VIEWS = {
     "classification": View({"predicted": 18, "true": 18, "text": 64}, _classification),
     "regression": View(
-        {"predicted": 18, "true": 18, "text": 64}, _regression, "Largest errors", "Random rows", most_others=12
+        {"predicted": 18, "true": 18, "text": 64}, _regression, "Largest errors", "Random rows", max_others=12
     ),
     "token-classification": View({"tokens with their predicted tags": 100}, _tagging, "Sentences with most errors"),
     "question-answering": View(
@@ -316,9 +316,9 @@ VIEWS = {
     ),
     "multiple-choice": View({"predicted": 28, "true": 28, "text": 44}, _multiple_choice),
     "embedding": View(
-        {"cosine": 18, "score or rank": 18, "texts": 64}, _embedding, "Worst ranks", "Random rows", most_others=12
+        {"cosine": 18, "score or rank": 18, "texts": 64}, _embedding, "Worst ranks", "Random rows", max_others=12
     ),
 } | dict.fromkeys(
     ("translation", "summarization", "generation"),
-    View({"source": 34, "output": 33, "reference": 33}, _generation, others="Random rows", most_others=12),
+    View({"source": 34, "output": 33, "reference": 33}, _generation, others="Random rows", max_others=12),
 )

@@ -107,11 +107,8 @@ def read_run(folder: Path) -> PretrainingRun:
     """Read the folder of a run.
 
     Raises:
-        ElektronError: there is no such folder, it is not a run's, or a file in it is damaged.
+        ElektronError: it is not such a folder, or a file in it is damaged.
     """
-    if not folder.is_dir():
-        what = "is not a folder" if folder.exists() else "does not exist"
-        raise ElektronError(f"{folder} {what}: give a folder that `elektron pretrain` wrote")
     for name in (CONFIG, METRICS):
         if not (folder / name).is_file():
             raise ElektronError(f"{folder} is not the folder of a run, it has no {name}: {_advice(folder)}")

@@ -50,11 +50,11 @@ def mapping(content: Any) -> Record:
 
 def flat(values: Record, prefix: str = "") -> Record:
     """Nested settings under dotted names."""
-    found: Record = {}
+    flattened: Record = {}
     for name, value in values.items():
         nested = isinstance(value, dict)
-        found |= flat(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value}
-    return found
+        flattened |= flat(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value}
+    return flattened
 
 
 def distinct_names(folders: Sequence[Path]) -> list[str]:

@@ -93,10 +93,10 @@ def pretraining_gain_sentence(
 ) -> str:
     """Say in one sentence whether the pre-trained seeds are ahead of those from scratch."""
     medians = f"{format_value(pretrained.median)} against {format_value(scratch.median)}"
-    found = compare_seeds(scratch.values, pretrained.values)
-    if found.result == "not resolved":
-        return f"Not resolved, {found.reason}: {medians}."
+    outcome = compare_seeds(scratch.values, pretrained.values)
+    if outcome.result == "not resolved":
+        return f"Not resolved, {outcome.reason}: {medians}."
     difference = format_difference(abs(pretrained.median - scratch.median))
     sides = ("pre-trained seed", "seed from scratch")
-    better, worse = sides if found.result == "ahead" else reversed(sides)
-    return f"Pre-training is {found.result} by {difference} ({medians}): every {better} beats every {worse}."
+    better, worse = sides if outcome.result == "ahead" else reversed(sides)
+    return f"Pre-training is {outcome.result} by {difference} ({medians}): every {better} beats every {worse}."

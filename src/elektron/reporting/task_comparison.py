@@ -4,30 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from elektron.reporting import charts, page, sections
-from elektron.reporting.formatting import whole
+from elektron.reporting import charts, page, sections, task_summary
+from elektron.reporting.formatting import integer
 from elektron.reporting.page import Cell, Inline, Report, Section, Table, named, note, text
 from elektron.reporting.predictions import tested_rows
 from elektron.reporting.seed_comparison import Interval, compare_seeds
 from elektron.reporting.task_report import KIND, TILES, warnings_block
 from elektron.reporting.task_result import TaskResult
-from elektron.reporting.task_summary import (
-    facts,
-    pretraining_gain,
-    reported_spread,
-    rows_in_words,
-    seeds_sentences,
-    task_name,
-)
 
 
 def task_comparison(results: Sequence[TaskResult], verdicts: Sequence[str]) -> Report:
-    """Create the report.
-
-    Args:
-        results: the models.
-        verdicts: sentences on which model is ahead; empty if the models were not tested on the same rows.
-    """
+    """Create the report; `verdicts` say which model is ahead, none if they were not tested on the same rows."""
     names = [named(result.name, charts.style(index)) for index, result in enumerate(results)]
     blocks: list[page.Block] = [*map(text, verdicts), comparison_table(results, names, bool(verdicts))]
     remark = (
@@ -42,22 +29,18 @@ def task_comparison(results: Sequence[TaskResult], verdicts: Sequence[str]) -> R
     if len({result.task for result in results}) == 1:
         main = results[0].metric
         metric = results[0].format(main)
-        rows = [
-            charts.Dots([value], result.intervals.get(main, (value, value)))
-            if (value := result.metrics.get(main)) is not None
-            else charts.Dots([])
-            for result in results
-        ]
-        figure = charts.dot_plot(rows, metric.title_in_chart, metric.format_tick)
+        values = [[result.metrics[main]] if main in result.metrics else [] for result in results]
+        intervals = [result.intervals.get(main) for result in results]
+        figure = charts.dot_plot(values, metric.title_in_chart, metric.format_tick, intervals=intervals)
         svg = charts.inline_svg(figure, "intervals", "The main metric of every model")
         caption = f"{metric.title} of the kept models, each with its 95 % interval."
         blocks += [page.Legend(names), page.Chart(svg, caption, size="square")]
     details: list[page.Block] = []
     for result, name in zip(results, names, strict=True):
-        gain = pretraining_gain(result)
-        details += [page.Heading(name), *map(note, seeds_sentences(result))]
+        gain = task_summary.pretraining_gain(result)
+        details += [page.Heading(name), *map(note, task_summary.seeds_sentences(result))]
         details += [text(gain[-1])] if gain else []
-        details += [page.Facts(facts(result)), warnings_block(result)]
+        details += [page.Facts(task_summary.facts(result)), warnings_block(result)]
     pairs = list(zip(names, results, strict=True))
     return Report(
         title=", ".join(result.name for result in results),
@@ -74,67 +57,64 @@ def task_comparison(results: Sequence[TaskResult], verdicts: Sequence[str]) -> R
 
 def same_rows(results: Sequence[TaskResult]) -> bool:
     """Whether all have the same task and main metric and were tested on the same rows."""
-    found = {(result.task, result.metric, result.split, tested_rows(result)) for result in results}
-    return len(found) == 1 and None not in found.pop() and all(reported_spread(result).values for result in results)
+    tested_on = {(result.task, result.metric, result.split, tested_rows(result)) for result in results}
+    has_values = all(task_summary.reported_spread(result).values for result in results)
+    return has_values and len(tested_on) == 1 and None not in tested_on.pop()
 
 
 def verdict(base: TaskResult, other: TaskResult, difference: Interval | None) -> str:
-    """Say whether one model is ahead of another that was tested on the same rows, by the rule of `seed_comparison`.
+    """Say whether `other` is ahead of `base`, tested on the same rows, by the rule of `seed_comparison`.
 
-    Args:
-        base: one model.
-        other: the other.
-        difference: 95 % interval of the metric of `other` minus that of `base`, of the kept models; None if unknown.
+    `difference` is the 95 % interval of the metric of the kept models, `other` minus `base`, if it is known.
     """
-    metric, sides = base.format(base.metric), [reported_spread(base), reported_spread(other)]
-    intervals = [
-        result.intervals.get(result.metric)
-        for result, side in zip((base, other), sides, strict=True)
-        for _ in side.values
-    ]
-    found = compare_seeds(sides[0].values, sides[1].values, intervals, metric.less_is_better)
-    values = " against ".join(metric.format_value(side.median) for side in reversed(sides))
-    medians = f"{metric.title} {values}{', medians of seeds' if max(len(side.values) for side in sides) > 1 else ''}"
+    metric = base.format(base.metric)
+    spread, base_spread = map(task_summary.reported_spread, (other, base))
+    intervals = [base.intervals.get(base.metric)] * len(base_spread.values)
+    intervals += [other.intervals.get(other.metric)] * len(spread.values)
+    outcome = compare_seeds(base_spread.values, spread.values, intervals, metric.less_is_better)
+    medians = f"{metric.title} {metric.format_value(spread.median)} against {metric.format_value(base_spread.median)}"
+    medians += ", medians of seeds" if len(intervals) > 2 else ""  # each seed has an interval
     names = f"“{other.name}”", f"“{base.name}”"
-    if found.result == "not resolved":
-        said = f"{names[0]} against {names[1]} is not resolved, {found.reason}: {medians}."
+    if outcome.result == "not resolved":
+        sentence = f"{names[0]} against {names[1]} is not resolved, {outcome.reason}: {medians}."
     else:
-        better, worse = names if found.result == "ahead" else reversed(names)
-        points = metric.format_difference(abs(sides[1].median - sides[0].median))
-        of = "ahead of" if found.result == "ahead" else "behind"
-        beats = f"every seed of {better} beats every seed of {worse}"
-        said = f"{names[0]} is {of} {names[1]} by {points} ({medians}): {beats}."
+        ahead = outcome.result == "ahead"
+        better, worse = names if ahead else reversed(names)
+        points = metric.format_difference(abs(spread.median - base_spread.median))
+        sentence = (
+            f"{names[0]} is {'ahead of' if ahead else 'behind'} {names[1]} by {points} ({medians}): every seed of "
+            f"{better} beats every seed of {worse}."
+        )
     if difference is not None:
         ends = metric.format_difference_interval(difference)
-        said += (
+        sentence += (
             f" Of the kept models alone, {names[0]} minus {names[1]} is {ends} (95 % interval, both resampled over the "
-            f"same {rows_in_words(base)})."
+            f"same {task_summary.rows_in_words(base)})."
         )
-    return said
+    return sentence
 
 
 def best_baseline(result: TaskResult) -> Inline:
     """The main metric of the best baseline on the same rows, with the baseline's name; empty if there is none."""
-    metric, known = result.format(result.metric), result.of_baselines(result.metric)
-    if not known:
+    metric, values = result.format(result.metric), result.of_baselines(result.metric)
+    if not values:
         return ""
-    sign = -1 if metric.less_is_better else 1
-    name = max(known, key=lambda name: sign * known[name])
-    return Cell(metric.format_value(known[name]), below=[(name, "")])
+    name = (min if metric.less_is_better else max)(values, key=values.__getitem__)
+    return Cell(metric.format_value(values[name]), below=[(name, "")])
 
 
 def comparison_table(results: Sequence[TaskResult], names: Sequence[Inline], shared: bool) -> Table:
     """The main metrics, then those in tiles; the best is marked if all were tested on the same rows."""
-    found = dict.fromkeys([*(result.metric for result in results), *TILES, "loss"])
-    known = [name for name in found if any(name in result.metrics for result in results)]
+    order = dict.fromkeys([*(result.metric for result in results), *TILES, "loss"])
+    metrics = [name for name in order if any(name in result.metrics for result in results)]
     head = ["model", "task"]
-    columns: list[Sequence[Inline]] = [names, [task_name(result) for result in results]]
-    spreads = [reported_spread(result) for result in results]
+    columns: list[Sequence[Inline]] = [names, [task_summary.task_name(result) for result in results]]
+    spreads = [task_summary.reported_spread(result) for result in results]
     if several := shared and any(len(spread.values) > 1 for spread in spreads):
         metric, medians = results[0].format(results[0].metric), [spread.median for spread in spreads]
         head.append(f"{metric.title}, median of seeds")
         columns.append(sections.metric_cells(medians, metric, [False] * len(results), [s.ends for s in spreads]))
-    for name in known[:6]:
+    for name in metrics[:6]:
         metric = next(result.format(name) for result in results if name in result.metrics)
         values = [result.metrics.get(name) for result in results]
         intervals = [result.intervals.get(name) for result in results]
@@ -142,16 +122,12 @@ def comparison_table(results: Sequence[TaskResult], names: Sequence[Inline], sha
             columns.append(sections.metric_cells(values, metric, [not several] * len(results), intervals))
         else:  # perhaps of several tasks, whose F1 have different scales
             columns.append(
-                [
-                    cell
-                    for result, value, ends in zip(results, values, intervals, strict=True)
-                    for cell in sections.metric_cells([value], result.format(name), [False], [ends])
-                ]
+                [sections.metric_cell(r.metrics.get(name), r.format(name), r.intervals.get(name)) for r in results]
             )
         head.append(metric.title)
     best = [best_baseline(result) for result in results]
     if any(best):
         head.append("best baseline")
         columns.append(best)
-    rows = [Cell(whole(result.rows), below=[(result.split, "")]) for result in results]
+    rows = [Cell(integer(result.rows), below=[(result.split, "")]) for result in results]
     return Table([*head, "rows"], list(zip(*columns, rows, strict=True)), left=[1])

@@ -5,21 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from elektron.configuration import format_value
-from elektron.reporting import charts, page, sections
-from elektron.reporting.formatting import NOTHING, duration, percent, whole
+from elektron.reporting import charts, page, sections, task_summary
+from elektron.reporting.formatting import NOTHING, duration, integer, percent
 from elektron.reporting.page import Cell, Inline, Report, Section, Table, named, note, text
 from elektron.reporting.predictions import prediction_tables
 from elektron.reporting.task_result import SIDES, TaskResult, TrainingRun, read_task_result
-from elektron.reporting.task_summary import (
-    facts,
-    lead,
-    pretraining_gain,
-    privacy_sentence,
-    seed_spreads,
-    seeds_sentences,
-    task_name,
-    warnings,
-)
 from elektron.reporting.usage import task_usage
 
 REPORT = "report.html"
@@ -53,12 +43,12 @@ def task_report(result: TaskResult) -> Report:
     return Report(
         title=result.name,
         kind=KIND,
-        heading=[f"{task_name(result)}: {result.name}"],
-        lead=lead(result),
-        blocks=[page.Tiles(tiles(result)), page.Facts(facts(result))],
+        heading=[f"{task_summary.task_name(result)}: {result.name}"],
+        lead=task_summary.lead(result),
+        blocks=[page.Tiles(tiles(result)), page.Facts(task_summary.facts(result))],
         sections=[
             Section("Warnings", [warnings_block(result)]),
-            Section("Privacy", [text(privacy_sentence(result.privacy))] if result.privacy else []),
+            Section("Privacy", [text(task_summary.privacy_sentence(result.privacy))] if result.privacy else []),
             seeds_section(result),
             _confusion(result),
             _by_class(result),
@@ -75,32 +65,29 @@ def task_report(result: TaskResult) -> Report:
 
 def tiles(result: TaskResult) -> list[page.Tile]:
     """The metrics that say how good the model is."""
-    names = [name for name in dict.fromkeys([result.metric, *TILES, *result.metrics]) if name in result.metrics]
-    found = []
-    for name in [name for name in names if name != "loss"][:4]:
+    names = dict.fromkeys([result.metric, *TILES, *result.metrics])
+    shown = [name for name in names if name in result.metrics and name != "loss"][:4]
+    made = []
+    for name in shown:
         metric = result.format(name)
         interval = metric.format_interval(result.intervals.get(name))
-        ends = f"95 % interval {interval}. " if interval else ""
-        found.append(page.Tile(metric.title, metric.format_value(result.metrics[name]), ends + metric.meaning))
-    return found
+        meaning = f"95 % interval {interval}. {metric.meaning}" if interval else metric.meaning
+        made.append(page.Tile(metric.title, metric.format_value(result.metrics[name]), meaning))
+    return made
 
 
 def warnings_block(result: TaskResult) -> page.Warnings:
     """The warnings about a model as a block."""
-    return page.Warnings([[warning] for warning in warnings(result)], "No warnings.")
+    return page.Warnings([[warning] for warning in task_summary.warnings(result)], "No warnings.")
 
 
 def seeds_section(result: TaskResult, chart_name: str = "gain") -> Section:
-    """A section on whether pre-training was worth it, or on how far seeds differ.
-
-    Args:
-        result: the model.
-        chart_name: prefix of the ids in the chart, unique on a page.
-    """
-    metric, gain, spreads = result.format(result.metric), pretraining_gain(result), seed_spreads(result)
+    """A section on whether pre-training was worth it, or on how far seeds differ, with a chart of that name."""
+    metric = result.format(result.metric)
+    gain, spreads = task_summary.pretraining_gain(result), task_summary.seed_spreads(result)
     if gain is not None:
         sides, split, verdict = gain
-        searched = " Each has the settings that were best for it on eval." if result.tried else ""
+        searched = " Each has the settings that were best for it on eval." if result.varied_settings else ""
         remark = (
             f"On {split} rows. Both sides are the same network and were trained on the same rows; "
             f"“from scratch” starts from random weights.{searched} Dots are seeds, bars are medians."
@@ -113,7 +100,7 @@ def seeds_section(result: TaskResult, chart_name: str = "gain") -> Section:
         return Section("Seeds", [])
     split, spread = list(spreads.items())[-1]
     dots = page.Chart(charts.dots_of_seeds({"seeds": spread}, metric, split, chart_name))
-    sentences = page.Group("", [text(sentence) for sentence in seeds_sentences(result)])
+    sentences = page.Group("", [text(sentence) for sentence in task_summary.seeds_sentences(result)])
     remark = (
         "A seed decides the new weights, the order of the rows and dropout. Dots are seeds, the "
         "bar is the median. The seed that is best on eval is kept."
@@ -123,49 +110,50 @@ def seeds_section(result: TaskResult, chart_name: str = "gain") -> Section:
 
 def _confusion(result: TaskResult) -> Section:
     confusion, blocks = result.details.confusion, list[page.Block]()
-    labels = confusion.labels if confusion else []
-    if confusion and 0 < len(labels) <= MAX_CLASSES:
+    if confusion is None:
+        return Section("Confusion matrix", [])
+    labels = confusion.labels
+    if 0 < len(labels) <= MAX_CLASSES:
         remark = (
             "A row for each true class. The shade is the square root of the fraction of the row, so "
             "that rare errors can be seen; correct predictions are framed."
         )
         blocks += [page.Matrix(labels, confusion.counts), note(remark)]
-    if confusion and len(labels) > 10:  # a confused pair is hard to find in a large matrix
+    if len(labels) > 10:  # a confused pair is hard to find in a large matrix
         pairs = [
             (count, true, predicted, count / sum(counts))
             for true, counts in zip(labels, confusion.counts, strict=True)
             for predicted, count in zip(labels, counts, strict=True)
             if true != predicted and count > 0
         ]
-        most = sorted(pairs, key=lambda pair: -pair[0])[:20]
-        rows = [[true, predicted, whole(count), percent(fraction)] for count, true, predicted, fraction in most]
+        pairs = sorted(pairs, key=lambda pair: -pair[0])[:20]
+        rows = [[true, predicted, integer(count), percent(fraction)] for count, true, predicted, fraction in pairs]
         table = Table(["true", "predicted", "rows", "of the true class"], rows, left=[1])
         blocks += [page.Heading(f"Most confused of {len(labels)} classes"), table] if rows else []
     return Section("Confusion matrix", blocks)
 
 
 def _by_class(result: TaskResult) -> Section:
-    known = result.details.per_class
-    shown = list(known.items())
-    if len(known) > MAX_CLASSES:
-        shown = sorted(shown, key=lambda item: item[1].get("f1", 0.0))[:MAX_CLASSES]
+    classes = list(result.details.per_class.items())
+    remark = []
+    if len(classes) > MAX_CLASSES:
+        remark = [note(f"The {MAX_CLASSES} classes of lowest F1, of {len(classes)}.")]
+        classes = sorted(classes, key=lambda item: item[1].get("f1", 0.0))[:MAX_CLASSES]
     rows: list[list[Inline]] = []
-    for name, values in shown:
+    for name, values in classes:
         scores = [percent(values.get(metric)) for metric in ("precision", "recall", "f1")]
-        rows.append([name, *scores, Cell(bar=values.get("f1", 0.0)), whole(values.get("support"))])
-    if not rows:
-        return Section("By class", [])
-    remark = [note(f"The {len(shown)} classes of lowest F1, of {len(known)}.")] if len(known) > len(shown) else []
-    return Section("By class", [Table(["class", "precision", "recall", "F1", "", "rows"], rows), *remark])
+        rows.append([name, *scores, Cell(bar=values.get("f1", 0.0)), integer(values.get("support"))])
+    table = Table(["class", "precision", "recall", "F1", "", "rows"], rows)
+    return Section("By class", [table, *remark] if rows else [])
 
 
 def _scatter(result: TaskResult) -> Section:
-    blocks = []
-    if points := result.details.scatter:
-        svg = charts.inline_svg(charts.scatter(points), "scatter", "Predicted against true numbers")
-        caption = f"{len(points):,} rows. On the dashed line predictions are right."
-        blocks.append(page.Chart(svg, caption, size="square"))
-    return Section("Predicted against true", blocks)
+    points = result.details.scatter
+    if not points:
+        return Section("Predicted against true", [])
+    svg = charts.inline_svg(charts.scatter(points), "scatter", "Predicted against true numbers")
+    caption = f"{len(points):,} rows. On the dashed line predictions are right."
+    return Section("Predicted against true", [page.Chart(svg, caption, size="square")])
 
 
 def _predictions(result: TaskResult) -> Section:
@@ -181,10 +169,10 @@ def metrics_table(result: TaskResult, meanings: bool = True) -> Table:
     rows: list[list[Inline]] = []
     for name, value in result.metrics.items():
         metric = result.format(name)
-        row: list[Inline] = [metric.title, metric.format_value(value)]
-        row.append(metric.format_interval(result.intervals.get(name)))
-        known = [baseline.metrics.get(name) for baseline in result.baselines]
-        row += ["" if value is None else metric.format_value(value) for value in known]
+        interval = metric.format_interval(result.intervals.get(name))
+        row: list[Inline] = [metric.title, metric.format_value(value), interval]
+        of_baselines = [baseline.metrics.get(name) for baseline in result.baselines]
+        row += ["" if value is None else metric.format_value(value) for value in of_baselines]
         if meanings:
             row.append(Cell(metric.meaning, below=[(result.details.notes.get(name, ""), "")]))
         rows.append(row)
@@ -196,7 +184,7 @@ def metrics_table(result: TaskResult, meanings: bool = True) -> Table:
 def _runs(result: TaskResult) -> Section:
     several, drawn = len(result.runs) > 1, learning_curves(result)
     blocks: list[page.Block] = [runs_table(result)] if several else []
-    if result.tried:
+    if result.varied_settings:
         remark = (
             "Settings were searched with the first seed. The chosen ones are those that were best on eval, so that "
             "their value there is a little too good."
@@ -204,7 +192,7 @@ def _runs(result: TaskResult) -> Section:
         blocks.append(note(remark))
     if drawn and several:
         names = [named(run.name, charts.style(index)) for index, run in enumerate(result.runs)]
-        dashed = "; runs from scratch are dashed" if pretraining_gain(result) else ""
+        dashed = "; runs from scratch are dashed" if task_summary.pretraining_gain(result) else ""
         blocks += [page.Legend(names), note(f"The kept run is bold{dashed}.")]
     if drawn:
         blocks.append(page.Group("charts", drawn))
@@ -221,20 +209,25 @@ def runs_table(result: TaskResult) -> Table:
         value = run.eval.get(result.metric)
         is_best = value is not None and value == best[run.side]
         remark = f"collapsed: {run.collapsed}" if run.collapsed else ""
+        below = [("best of its side" if is_best else "", "best")]
         rows.append(
             [
                 named(SIDES.get(run.side, run.side), charts.style(index), "kept" if run.kept else "", remark),
-                *(format_value(run.settings.get(name)) for name in result.tried),
+                *(format_value(run.settings.get(name)) for name in result.varied_settings),
                 NOTHING if run.seed is None else str(run.seed),
                 NOTHING if run.kept_epoch is None else f"{run.kept_epoch:.3g}",
-                Cell(
-                    metric.format_value(value), strong=is_best, below=[("best of its side", "best")] if is_best else ()
-                ),
+                Cell(metric.format_value(value), strong=is_best, below=below),
                 *([metric.format_value(run.test.get(result.metric))] if test else []),
                 duration(run.seconds),
             ]
         )
-    names: list[Inline] = ["run", *map(page.code, result.tried), "seed", "epoch kept", f"{metric.title} on eval"]
+    names: list[Inline] = [
+        "run",
+        *map(page.code, result.varied_settings),
+        "seed",
+        "epoch kept",
+        f"{metric.title} on eval",
+    ]
     return Table([*names, *(["on test"] if test else []), "time"], rows)
 
 
@@ -242,35 +235,30 @@ def learning_curves(result: TaskResult) -> list[page.Chart]:
     """Draw a chart for each metric that any run has by epoch; each chart has all runs."""
     metric = result.format(result.metric)
     rising = "Where it rises while the training loss falls, the run overfits."
-    known = [
+    metrics = [
         ("train_loss", "Training loss", "Averaged over each epoch.", charts.tick),
         ("eval_loss", "Loss on eval", rising, charts.tick),
         ("eval", metric.title, "On eval. A ring marks the epoch that was kept.", metric.format_tick),
     ]
     # A single epoch makes no curve: its values are in the tables.
-    drawn = [track for track in known if any(len(_points(run, track[0])) > 1 for run in result.runs)]
-    large = len(drawn) < 3
-    found = []
-    for name, title, meaning, write in drawn:
-        lines = [
-            line
-            for index, run in enumerate(result.runs)
-            for line in _curve(_points(run, name), run, charts.style(index), run.kept or len(result.runs) == 1)
-        ]
-        size = charts.LARGE if large else charts.SMALL
-        figure = charts.line_chart(lines, "epoch", charts.tick, write, size=size, integer_x=True)
+    metrics = [each for each in metrics if any(len(_points(run, each[0])) > 1 for run in result.runs)]
+    size = "large" if len(metrics) < 3 else "small"
+    drawn = []
+    for name, title, meaning, format_tick in metrics:
+        lines = [line for index, run in enumerate(result.runs) for line in _curve(name, run, index, len(result.runs))]
+        figure = charts.line_chart(lines, "epoch", charts.tick, format_tick, size=size, integer_x=True)
         label = f"{metric.title_in_chart if name == 'eval' else title} over epochs"
-        svg = charts.inline_svg(figure, name, label)
-        found.append(page.Chart(svg, meaning, title, size="large" if large else "small"))
-    return found
+        drawn.append(page.Chart(charts.inline_svg(figure, name, label), meaning, title, size=size))
+    return drawn
 
 
 def _points(run: TrainingRun, name: str) -> list[charts.Point]:
     return [(epoch.epoch, value) for epoch in run.epochs if (value := getattr(epoch, name)) is not None]
 
 
-def _curve(points: list[charts.Point], run: TrainingRun, style: charts.Style, bold: bool) -> list[charts.Line]:
-    width, alpha = (2.4, 1.0) if bold else (1.2, 0.75)
+def _curve(name: str, run: TrainingRun, index: int, runs: int) -> list[charts.Line]:
+    points, style = _points(run, name), charts.style(index)
+    width, alpha = (2.4, 1.0) if run.kept or runs == 1 else (1.2, 0.75)
     dashes = (0, (5, 2)) if run.side == "scratch" else "-"
     curve = {"color": style.color, "linewidth": width, "alpha": alpha, "linestyle": dashes}
     ring = {"color": style.color, "marker": "o", "markersize": 10, "fillstyle": "none", "clip_on": False}

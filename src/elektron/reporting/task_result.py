@@ -6,7 +6,7 @@ It must have `task.json` and `metrics.json`; what other files would contain is l
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -145,20 +145,6 @@ class Details:
 
 
 @dataclass(frozen=True)
-class Trial:
-    """The runs of one side with the same settings."""
-
-    side: str
-    settings: Record
-    runs: list[TrainingRun]
-
-    def spread(self, split: str, metric: str) -> Spread | None:
-        """The metric on `eval` or `test` over the runs that have it; None if none has."""
-        values = [v for run in self.runs if (v := getattr(run, split).get(metric)) is not None]
-        return Spread(values) if values else None
-
-
-@dataclass(frozen=True)
 class TaskResult:
     """The content of a fine-tuned model's folder."""
 
@@ -221,29 +207,35 @@ class TaskResult:
         return {b.name: b.metrics[metric] for b in self.baselines if metric in b.metrics}
 
     @property
-    def tried(self) -> list[str]:
+    def varied_settings(self) -> list[str]:
         """Names of the settings that differ between runs."""
         names = dict.fromkeys(name for run in self.runs for name in run.settings)
-        first = self.runs[0].settings if self.runs else {}
-        return [name for name in names if any(run.settings.get(name) != first.get(name) for run in self.runs)]
+        return [
+            name
+            for name in names
+            if any(run.settings.get(name) != self.runs[0].settings.get(name) for run in self.runs)
+        ]
 
-    @property
-    def trials(self) -> list[Trial]:
-        """The runs by side and settings, in the order in which these were tried."""
-        found: dict[str, Trial] = {}
+    def chosen_runs(self, side: str) -> list[TrainingRun]:
+        """The runs that represent a side, all with the same settings; empty if the side has no runs.
+
+        They include the kept run; on the other side they are those of the settings with most runs, then best on eval.
+        """
+        by_settings: dict[str, list[TrainingRun]] = {}
         for run in self.runs:
-            found.setdefault(repr((run.side, run.settings)), Trial(run.side, run.settings, [])).runs.append(run)
-        return list(found.values())
+            if run.side == side:
+                by_settings.setdefault(repr(run.settings), []).append(run)
 
-    def chosen(self, side: str) -> Trial | None:
-        """The trial that represents a side: that with the kept run, else with most runs, else the best on eval."""
+        def rank(runs: list[TrainingRun]) -> tuple[bool, int, float]:
+            spread = self.spread(runs, "eval")
+            return any(run.kept for run in runs), len(runs), spread.median if spread else -math.inf
 
-        def rank(trial: Trial) -> tuple[bool, int, float]:
-            spread = trial.spread("eval", self.metric)
-            best = spread.median if spread else float("-inf")
-            return any(run.kept for run in trial.runs), len(trial.runs), best
+        return max(by_settings.values(), key=rank, default=[])
 
-        return max((t for t in self.trials if t.side == side), key=rank, default=None)
+    def spread(self, runs: Sequence[TrainingRun], split: str) -> Spread | None:
+        """The main metric on `eval` or `test` of the runs that have it; None if none has."""
+        values = [value for run in runs if (value := getattr(run, split).get(self.metric)) is not None]
+        return Spread(values) if values else None
 
 
 def is_task_result(folder: Path) -> bool:
@@ -257,10 +249,9 @@ def read_task_results(folders: Iterable[Path]) -> list[TaskResult]:
     Raises:
         ElektronError: one is not a readable folder of a fine-tuned model.
     """
-    unique = {folder.resolve(): folder for folder in folders}.values()
-    found = [read_task_result(folder) for folder in unique]
-    names = distinct_names([result.home for result in found])
-    return [replace(result, name=name) for result, name in zip(found, names, strict=True)]
+    results = [read_task_result(path) for path in {path.resolve(): path for path in folders}.values()]
+    names = distinct_names([result.home for result in results])
+    return [replace(result, name=name) for result, name in zip(results, names, strict=True)]
 
 
 def read_task_result(folder: Path) -> TaskResult:
@@ -287,13 +278,12 @@ def read_task_result(folder: Path) -> TaskResult:
 
 def task_result(folder: Path, task: Record, metrics: Record) -> TaskResult:
     """Create the result from the contents of `task.json` and `metrics.json`."""
-    home = final_path(folder)
     left_out = {"rows", "seconds", *repeated_metrics(task)}
-    values = {name: finite(value) for name, value in metrics.items() if name not in left_out}
+    values = {name: number(metrics, name) for name in metrics if name not in left_out}
     return TaskResult(
         folder=folder,
-        home=home,
-        name=home.resolve().name,
+        home=final_path(folder),
+        name=final_path(folder).resolve().name,
         task=str(task.get("task", "")),
         learned=task,
         metrics={name: value for name, value in values.items() if value is not None},
@@ -310,5 +300,6 @@ def repeated_metrics(task: Record) -> set[str]:
     labels = task.get("labels")
     if task.get("task") != "classification" or not isinstance(labels, list):
         return set()
-    averages = {"precision_macro", "recall_macro", "f1_macro"} if len(labels) > 2 and not task.get("several") else set()
-    return {"f1_micro", *averages}
+    if len(labels) <= 2 or task.get("several"):
+        return {"f1_micro"}
+    return {"f1_micro", "precision_macro", "recall_macro", "f1_macro"}

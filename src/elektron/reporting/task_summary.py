@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from elektron.reporting.formatting import NOTHING, duration, short, whole
+from elektron.reporting.formatting import NOTHING, compact, duration, integer
 from elektron.reporting.reading import number
 from elektron.reporting.seed_comparison import Spread, pretraining_gain_sentence
 from elektron.reporting.task_result import SIDES, TaskResult
@@ -41,7 +41,7 @@ def how_trained(result: TaskResult) -> str:
 def rows_in_words(result: TaskResult) -> str:
     """The reported rows in words, such as `5,000 test rows`."""
     split = "evaluation" if result.split == "eval" else result.split
-    rows = whole(result.rows) if result.rows is not None else ""
+    rows = integer(result.rows) if result.rows is not None else ""
     return " ".join(filter(None, [rows, split, "rows"]))
 
 
@@ -61,7 +61,7 @@ def lead(result: TaskResult) -> str:
     """The first sentences of a report: encoder, training and main metric."""
     encoder = "/".join(Path(result.model).parts[-2:]) or "an encoder"
     rows = result.details.rows.get("train")
-    on = f" on {whole(rows)} rows" if rows else ""
+    on = f" on {integer(rows)} rows" if rows else ""
     return f"{encoder}, {how_trained(result)}{on}. {main_metric(result)}"
 
 
@@ -72,53 +72,53 @@ def privacy_sentence(privacy: dict[str, Any]) -> str:
         for name in ("epsilon", "delta", "noise_multiplier", "sample_rate", "max_grad_norm")
     )
     steps, trainings = (number(privacy, name) or 1 for name in ("steps", "trainings"))
-    several = f" and the {whole(trainings)} trainings together" if trainings > 1 else ""
+    several = f" and the {integer(trainings)} trainings together" if trainings > 1 else ""
     return (
         f"Differentially private for each training row{several}: ε = {epsilon} at δ = {delta} "
         f"({str(privacy.get('accountant', '')).upper()} accountant, noise multiplier {noise}, sample rate {rate}, "
-        f"{whole(steps)} steps, gradients clipped to {norm}). Rows of eval and test are not protected, and every "
+        f"{integer(steps)} steps, gradients clipped to {norm}). Rows of eval and test are not protected, and every "
         "further training on the same rows adds to ε."
     )
 
 
 def warnings(result: TaskResult) -> list[str]:
     """Warnings for readers of the metrics."""
-    details, found = result.details, list(result.details.warnings)
+    details, listed = result.details, list(result.details.warnings)
     if details.weights.get("loaded") == 0 and not from_scratch(result):
-        found.append("no pretrained weights were loaded: the encoder began from random ones")
+        listed.append("no pretrained weights were loaded: the encoder began from random ones")
     same = details.chosen_on == details.reported_on != ""
-    if same and not any("chosen on" in said for said in found):
-        found.append(
+    if same and not any("chosen on" in warning for warning in listed):
+        listed.append(
             "the metrics are of the rows that the model was chosen on, and too good: rows that "
             "nothing was chosen on would give fairer ones"
         )
-    return found
+    return listed
 
 
 def facts(result: TaskResult) -> dict[str, str]:
     """Encoder, numbers of rows and weights, training time and device."""
     details, kept, rows = result.details, result.kept, result.details.rows
     encoder = "encoder" if from_scratch(result) else "pretrained encoder"
-    found = {
+    values = {
         encoder if rows else "model": result.model,  # `evaluate` trains nothing
-        "training rows": whole(rows.get("train")),
-        "evaluation rows": whole(rows.get("eval")),
-        "test rows": whole(rows.get("test")),
-        "pretrained weights": short(details.weights.get("loaded") or None),
-        "new weights": short(details.weights.get("new")),
+        "training rows": integer(rows.get("train")),
+        "evaluation rows": integer(rows.get("eval")),
+        "test rows": integer(rows.get("test")),
+        "pretrained weights": compact(details.weights.get("loaded") or None),
+        "new weights": compact(details.weights.get("new")),
         "chosen on": details.chosen_on,
         "training time": duration(kept.seconds if kept else None),
         "device": details.device,
     }
-    return {name: value for name, value in found.items() if value and value != NOTHING}
+    return {name: value for name, value in values.items() if value and value != NOTHING}
 
 
 def seed_spreads(result: TaskResult) -> dict[str, Spread]:
     """The main metric over the seeds of the chosen settings, by split; empty with fewer than two seeds."""
-    trial = result.chosen("pretrained") or result.chosen("scratch")
-    several = trial is not None and len(trial.runs) > 1
-    spreads = {split: trial.spread(split, result.metric) for split in ("eval", "test")} if trial and several else {}
-    return {split: spread for split, spread in spreads.items() if spread is not None}
+    runs = result.chosen_runs("pretrained") or result.chosen_runs("scratch")
+    if len(runs) < 2:
+        return {}
+    return {split: spread for split in ("eval", "test") if (spread := result.spread(runs, split))}
 
 
 def reported_spread(result: TaskResult) -> Spread:
@@ -143,23 +143,19 @@ def pretraining_gain(result: TaskResult) -> tuple[dict[str, Spread], str, str] |
     Returns:
         The spread of each side, the split and the verdict; None if there are not two sides.
     """
-    trials = {name: result.chosen(side) for side, name in SIDES.items()}
-    runs = [run for trial in trials.values() if trial for run in trial.runs]
-    split = "test" if all(result.metric in run.test for run in runs) else "eval"
-    spreads = {
-        name: spread for name, trial in trials.items() if trial and (spread := trial.spread(split, result.metric))
-    }
+    sides = {name: result.chosen_runs(side) for side, name in SIDES.items()}
+    split = "test" if all(result.metric in run.test for runs in sides.values() for run in runs) else "eval"
+    spreads = {name: spread for name, runs in sides.items() if (spread := result.spread(runs, split))}
     if len(spreads) < len(SIDES):
         return None
     metric = result.format(result.metric)
     pretrained, scratch = spreads.values()
-    said = [pretraining_gain_sentence(pretrained, scratch, metric.format_value, metric.format_difference)]
-    for name, trial in trials.items():
-        collapsed = sum(bool(run.collapsed) for run in trial.runs) if trial else 0
-        if trial and collapsed:
-            said.append(f"Collapsed seeds {name}: {collapsed} of {len(trial.runs)}.")
+    sentences = [pretraining_gain_sentence(pretrained, scratch, metric.format_value, metric.format_difference)]
+    for name, runs in sides.items():
+        if collapsed := sum(bool(run.collapsed) for run in runs):
+            sentences.append(f"Collapsed seeds {name}: {collapsed} of {len(runs)}.")
     ends = result.intervals.get(result.metric)
     if ends is not None and result.split == split and result.rows is not None:
         width = metric.format_difference((ends[1] - ends[0]) / 2)
-        said.append(f"Another {whole(result.rows)} {split} rows would move such a value by about ± {width}.")
-    return spreads, split, " ".join(said)
+        sentences.append(f"Another {integer(result.rows)} {split} rows would move such a value by about ± {width}.")
+    return spreads, split, " ".join(sentences)

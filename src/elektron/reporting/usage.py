@@ -18,7 +18,8 @@ ANSWERS_REMARK = (
 )
 
 
-def _render(macro: str, *arguments: Any) -> str:
+def render_code(macro: str, *arguments: Any) -> str:
+    """Render a macro of `usage.jinja`."""
     module = templates(autoescape=False).get_template("usage.jinja").module
     return str(getattr(module, macro)(*arguments)).strip()
 
@@ -33,22 +34,18 @@ def pretraining_usage(run: PretrainingRun, several: bool) -> list[Block]:
     return [
         text(f"The discriminator is the network to keep{whose}. Paths are as they were when this page was written."),
         page.Heading("Hidden states, to build on"),
-        page.Code(encoder_code(run, str(run.folder / "discriminator"))),
+        page.Code(render_code("encoder", run.config.get("family"), repr(str(run.folder / "discriminator")))),
         *([page.Heading("The probability that each token was replaced"), page.Code(detector)] if detector else []),
         page.Heading("Continue training"),
-        page.Code(_render("continued", shlex.quote(str(run.folder)), networks)),
+        page.Code(render_code("continued", shlex.quote(str(run.folder)), networks)),
     ]
-
-
-def encoder_code(run: PretrainingRun, folder: str) -> str:
-    """Code that computes the hidden states of a text."""
-    return _render("encoder", run.config.get("family"), repr(folder))
 
 
 def detector_code(run: PretrainingRun) -> str:
     """Code that computes the probability that each token was replaced; empty if the objective does not train that."""
-    learned = run.config.get("objective") not in WITHOUT_DETECTOR
-    return _render("detector", run.config.get("family")) if learned else ""
+    if run.config.get("objective") in WITHOUT_DETECTOR:
+        return ""
+    return render_code("detector", run.config.get("family"))
 
 
 def task_usage(result: TaskResult) -> list[Block]:
@@ -71,5 +68,5 @@ def shell_usage(folder: str) -> str:
 
 def python_usage(result: TaskResult, folder: str) -> str:
     """Python code that uses a fine-tuned model with transformers, and with `elektron.models` if its family needs it."""
-    several, pairs = (bool(result.learned.get(name)) for name in ("several", "pairs"))
-    return _render("task", result.task, result.family, repr(folder), several, pairs)
+    several, pairs = result.learned.get("several"), result.learned.get("pairs")
+    return render_code("task", result.task, result.family, repr(folder), several, pairs)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
+import itertools
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -11,21 +10,21 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
 
-from elektron.io.files import atomic_write
+from elektron.io.files import atomic_write, to_json
 from elektron.reporting import charts, markdown, page
-from elektron.reporting.formatting import MetricFormat, decimal, duration, metric_format, scientific, short, whole
+from elektron.reporting.formatting import MetricFormat, compact, decimal, duration, integer, metric_format, scientific
 from elektron.reporting.page import Cell, Inline, Report, Section, Table, note
 from elektron.reporting.seed_comparison import MIN_SEEDS, Interval, Outcome, Spread, compare_seeds, separation_odds
 from elektron.sweep import format_settings
 
-JSON, MARKDOWN, PAGE = "comparison.json", "comparison.md", "comparison.html"
+MARKDOWN, PAGE = "comparison.md", "comparison.html"
 PRETRAINING_COLUMNS: dict[str, tuple[str, Callable[[float | None], str]]] = {
     "generator_loss": ("generator loss", lambda value: decimal(value, 3)),
     "discriminator_auc": ("AUC", lambda value: decimal(value, 3)),
     "flops": ("FLOPs", scientific),
     "seconds": ("time", duration),
-    "tokens": ("tokens", short),
-    "discriminator_parameters": ("parameters", short),
+    "tokens": ("tokens", compact),
+    "discriminator_parameters": ("parameters", compact),
 }
 """Title and format of the columns on pre-training, which have medians over the seeds."""
 
@@ -38,13 +37,11 @@ class ProbeResult:
     """The arguments of `elektron finetune`."""
     task: str
     metric: str
-    """The task's main metric."""
+    """The task's main metric; the rest is about its value on `split`."""
     split: Literal["test", "eval"]
-    """The rows whose metric is reported."""
     rows: float | None
     value: float
     interval: Interval | None
-    """Its 95 % bootstrap interval."""
     collapsed: str | None
     """The constant prediction, if the model has collapsed to one."""
     baselines: dict[str, float] = field(default_factory=dict)
@@ -127,9 +124,9 @@ class Comparison:
 
     def median(self, name: str, variant: str, budget: str) -> float | None:
         """The median of a pre-training metric over the seeds that have it."""
-        values = [getattr(run, name) for run in self.runs_of(variant, budget)]
-        known = [value for value in values if value is not None]
-        return statistics.median(known) if known else None
+        runs = self.runs_of(variant, budget)
+        values = [value for run in runs if (value := getattr(run, name)) is not None]
+        return statistics.median(values) if values else None
 
     def spread(self, probe: str, variant: str, budget: str) -> Spread:
         """A probe's metric over the seeds."""
@@ -155,8 +152,7 @@ def write_comparison(folder: Path, comparison: Comparison) -> str:
     Raises:
         ElektronError: the page cannot be written.
     """
-    content = dataclasses.asdict(comparison)
-    atomic_write(folder / JSON, json.dumps(content, indent=1, ensure_ascii=False, default=str))
+    atomic_write(folder / "comparison.json", to_json(comparison, indent=1))
     text = comparison_markdown(comparison)
     atomic_write(folder / MARKDOWN, text)
     variants_report(comparison).write(folder / PAGE)
@@ -165,37 +161,35 @@ def write_comparison(folder: Path, comparison: Comparison) -> str:
 
 def comparison_markdown(comparison: Comparison) -> str:
     """The table of results and its notes in Markdown."""
-    listed = "\n".join(f"- {markdown.plain(sentence)}" for sentence in notes(comparison))
-    return f"{quality_table(comparison).markdown()}\n\n{listed}\n"
+    bullets = "\n".join(f"- {markdown.plain(sentence)}" for sentence in notes(comparison))
+    return f"{quality_table(comparison).markdown()}\n\n{bullets}\n"
 
 
 def variants_report(comparison: Comparison) -> Report:
     """Create the HTML report."""
     count = len(comparison.variants)
     variants = f"{count} variant{'s' if count > 1 else ''}"
-    names = [_name(comparison, variant.name) for variant in comparison.variants]
-    commands = [
-        block
-        for probe, command in comparison.probes.items()
-        for block in (page.Heading(probe), page.Code(f"elektron finetune {command}"))
-    ]
+    compute = "equal compute" if count > 1 else "several budgets" if len(comparison.budgets) > 1 else "one budget"
+    commands: list[page.Block] = []
+    for probe, command in comparison.probes.items():
+        commands += [page.Heading(probe), page.Code(f"elektron finetune {command}")]
     drawn = page.Group("charts", [quality_chart(comparison, p) for p in comparison.probes])
     return Report(
         title=f"{variants} compared",
         kind="comparison",
-        heading=[f"{variants} at {'equal compute' if count > 1 else 'several budgets'}"],
+        heading=[f"{variants} at {compute}"],
         sections=[
             Section("Quality", [quality_table(comparison), *map(note, notes(comparison))]),
-            Section("Quality against compute", [page.Legend(names), drawn]),
+            Section("Quality against compute", [page.Legend(_names(comparison)), drawn]),
             Section("Runs", [note("Each value links to its report."), _runs_table(comparison)]),
             Section("Probes", commands),
         ],
     )
 
 
-def _name(comparison: Comparison, variant: str) -> Cell:
-    place = [other.name for other in comparison.variants].index(variant)
-    return Cell(variant, style=charts.style(place), code=True)
+def _names(comparison: Comparison) -> list[Cell]:
+    """The names of the variants, each with its marker."""
+    return [Cell(v.name, style=charts.style(index), code=True) for index, v in enumerate(comparison.variants)]
 
 
 def quality_table(comparison: Comparison) -> Table:
@@ -203,22 +197,23 @@ def quality_table(comparison: Comparison) -> Table:
     several = len(comparison.budgets) > 1
     head = ["variant", *(["budget"] if several else []), *map(comparison.heading, comparison.probes)]
     rows = []
-    for budget in comparison.budgets:
-        for variant in comparison.variants:
-            at = variant.name, budget
-            row: list[Inline] = [_name(comparison, variant.name), *([budget] if several else [])]
-            row += [_quality(comparison, probe, *at) for probe in comparison.probes]
-            row += [write(comparison.median(n, *at)) for n, (_, write) in PRETRAINING_COLUMNS.items()]
-            rows.append(row)
+    for budget, name in itertools.product(comparison.budgets, _names(comparison)):
+        row: list[Inline] = [name, *([budget] if several else [])]
+        row += [_quality(comparison, probe, name.text, budget) for probe in comparison.probes]
+        row += [
+            format_number(comparison.median(metric, name.text, budget))
+            for metric, (_, format_number) in PRETRAINING_COLUMNS.items()
+        ]
+        rows.append(row)
     return Table([*head, *(title for title, _ in PRETRAINING_COLUMNS.values())], rows)
 
 
 def _quality(comparison: Comparison, probe: str, variant: str, budget: str) -> Cell:
     spread, metric = comparison.spread(probe, variant, budget), comparison.first(probe).format
     css = {"ahead": "best", "behind": "remark"}
-    found = comparison.outcome(probe, variant, budget)
     below = [(metric.format_interval(spread.ends), "")] if len(spread.values) > 1 else []
-    below += [(str(found), f"verdict {css.get(found.result, '')}")] if found else []
+    if outcome := comparison.outcome(probe, variant, budget):
+        below.append((str(outcome), f"verdict {css.get(outcome.result, '')}"))
     return Cell(metric.format_value(spread.median), below=below)
 
 
@@ -237,15 +232,15 @@ def quality_chart(comparison: Comparison, probe: str) -> page.Chart:
 def quality_lines(comparison: Comparison, probe: str) -> list[charts.Line]:
     """Medians and runs of each variant."""
     drawn: list[charts.Line] = []
-    for place, variant in enumerate(comparison.variants):
-        style, name = charts.style(place), variant.name
+    for index, variant in enumerate(comparison.variants):
+        style, name = charts.style(index), variant.name
         medians = [
-            (compute, comparison.spread(probe, name, budget).median)
+            (flops, comparison.spread(probe, name, budget).median)
             for budget in comparison.budgets
-            if (compute := comparison.median("flops", name, budget)) is not None
+            if (flops := comparison.median("flops", name, budget)) is not None
         ]
-        runs = [run for run in comparison.runs if run.variant == name and run.flops is not None]
-        marks = [(run.flops or 0.0, run.probes[probe].value) for run in runs]
+        runs = [run for run in comparison.runs if run.variant == name]
+        marks = [(run.flops, run.probes[probe].value) for run in runs if run.flops is not None]
         if len(medians) > 1:
             drawn.append((medians, {"color": style.color, "linewidth": 1.6}))
         options = {"color": style.color, "markersize": 6.5, "alpha": 0.75, "clip_on": False}
@@ -271,11 +266,10 @@ def notes(comparison: Comparison) -> Iterator[str]:
     by = "seed 1" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
     kind = "wall-clock time of training" if comparison.budget_kind == "time" else "counted FLOPs"
     shared = f", with {format_settings(comparison.shared)} in all variants" if comparison.shared else ""
-    medians = " Values are medians over the seeds, with the lowest and the highest."
+    medians = " Values are medians over the seeds, with the lowest and the highest." if len(seeds) > 1 else ""
     yield (
         f"Recipe {comparison.recipe} on {comparison.data}{shared}; every variant pre-trained and "
-        f"fine-tuned with {by} at equal {kind}: {', '.join(comparison.budgets)}."
-        f"{medians if len(seeds) > 1 else ''}"
+        f"fine-tuned with {by} at equal {kind}: {', '.join(comparison.budgets)}.{medians}"
     )
     varied = [name for variant in comparison.variants for name in variant.settings]
     if not any(name.endswith("learning_rate") for name in varied):
@@ -294,13 +288,11 @@ def notes(comparison: Comparison) -> Iterator[str]:
         )
     for probe in comparison.probes:
         result = comparison.first(probe)
-        rows = f"{whole(result.rows)} rows" if result.rows is not None else "rows"
-        of_eval = ", on which the best epoch was chosen: too good for all variants"
-        found = ", ".join(f"{result.format.format_value(value)} ({name})" for name, value in result.baselines.items())
-        yield (
-            f"{comparison.heading(probe)}: {rows}{of_eval if result.split == 'eval' else ''}."
-            f"{f' Simple baselines: {found}.' if found else ''}"
-        )
+        rows = f"{integer(result.rows)} rows" if result.rows is not None else "rows"
+        of_eval = ", on which the best epoch was chosen: too good for all variants" if result.split == "eval" else ""
+        values = ", ".join(f"{result.format.format_value(value)} ({name})" for name, value in result.baselines.items())
+        baselines = f" Simple baselines: {values}." if values else ""
+        yield f"{comparison.heading(probe)}: {rows}{of_eval}.{baselines}"
     yield (
         "Generator loss and AUC (of detecting replaced tokens) are of held-out rows; they can be compared where "
         "objective and generator are the same. FLOPs are those of matrix products, forward and backward; time is of "

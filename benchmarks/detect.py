@@ -134,10 +134,7 @@ def main() -> None:
         found[kind] = score(detector, counts, chosen), score(detector, counts, reported[kind])
     first_halves = [first for first, _ in found.values()]
     results["best_threshold"] = best_threshold(first_halves, "discriminator")
-    thresholds = {
-        "discriminator": default.threshold,
-        "frequency": best_threshold(first_halves, "frequency"),
-    }
+    thresholds = {"discriminator": default.threshold, "frequency": best_threshold(first_halves, "frequency")}
     for kind, (_, scores) in found.items():
         methods = {method: with_intervals(scores, method, threshold) for method, threshold in thresholds.items()}
         results["kinds"][kind] = methods | {"suggested": suggested(suggesting, reported[kind])}

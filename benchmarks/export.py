@@ -62,13 +62,7 @@ def main() -> None:
     }
     print_table(
         f"{Path(options.model).name}, {Path(options.test).name}",
-        (
-            "side",
-            "metric",
-            "same answers",
-            *(f"ms, {w}" for w in WORKLOADS),
-            *(f"× PyTorch, {w}" for w in WORKLOADS),
-        ),
+        ("side", "metric", "same answers", *(f"ms, {w}" for w in WORKLOADS), *(f"× PyTorch, {w}" for w in WORKLOADS)),
         [
             (
                 name,

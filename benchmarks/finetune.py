@@ -106,10 +106,7 @@ def compare(name: str, recipe_name: str, rows: int, rounds: int) -> dict[str, An
         "truncation": "head",
         "stride": 0,
     }
-    sides = {
-        "by_length": Classification(**settings),
-        "to_longest": PaddedToTheLongest(width=max(lengths), **settings),
-    }
+    sides = {"by_length": Classification(**settings), "to_longest": PaddedToTheLongest(width=max(lengths), **settings)}
     speeds: dict[str, list[float]] = {side: [] for side in sides}
     for _ in range(rounds):
         for side, task in sides.items():
@@ -127,20 +124,12 @@ def compare(name: str, recipe_name: str, rows: int, rounds: int) -> dict[str, An
 
 
 def samples_per_second(
-    task: Classification,
-    recipe_name: str,
-    features: list[Feature],
-    tokenizer: PreTrainedTokenizerBase,
+    task: Classification, recipe_name: str, features: list[Feature], tokenizer: PreTrainedTokenizerBase
 ) -> float:
     """Samples per second of one epoch, without the time to build the model."""
     encoder = scratch_encoder(recipe_name, tokenizer)
     config = FinetuneConfig(
-        task="classification",
-        model="scratch:quickstart",
-        train=["none"],
-        out=Path(),
-        epochs=1.0,
-        keep="last",
+        task="classification", model="scratch:quickstart", train=["none"], out=Path(), epochs=1.0, keep="last"
     )
     config = recipe.resolve(config, encoder.config.model_type, encoder.config.hidden_size, LONGEST, 0, False)
     torch.manual_seed(0)

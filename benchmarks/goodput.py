@@ -175,11 +175,7 @@ def parsed(content: list[str]) -> list[dict[str, Any]]:
 def show(seen: Observed, kills_per_hour: float) -> None:
     """Print how the time was spent."""
     redone = seen.steps_redone * seen.seconds_of_a_step
-    parts = {
-        "trained": seen.steps * seen.seconds_of_a_step,
-        "redone": redone,
-        "starting": seen.starting_seconds,
-    }
+    parts = {"trained": seen.steps * seen.seconds_of_a_step, "redone": redone, "starting": seen.starting_seconds}
     parts["evaluation, saving, slower steps"] = seen.seconds - sum(parts.values())
     print(
         f"{seen.seconds / 60:.1f} minutes, {seen.kills} kills (at {kills_per_hour:g} per hour), "

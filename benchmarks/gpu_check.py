@@ -84,11 +84,7 @@ def measure(recipe: str, compiled: bool, micro_batch: int | None, tiny: bool) ->
     length = TINY_LENGTH if tiny else LENGTHS[recipe]
     while True:
         with tempfile.TemporaryDirectory() as folder:
-            run = {
-                "out": Path(folder) / "run",
-                "compile": compiled,
-                "micro_batch_size": micro_batch,
-            }
+            run = {"out": Path(folder) / "run", "compile": compiled, "micro_batch_size": micro_batch}
             config = resolve(pretrain_config(recipe, overrides | run))
             assert config.network.num_hidden_layers is not None
             shape = Shape(config.network.num_hidden_layers, config.batch_size, length)

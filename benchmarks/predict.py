@@ -35,16 +35,7 @@ import transformers
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
 import elektron.models  # noqa: F401  (registers the family with the Auto classes)
-from common import (
-    Side,
-    machine,
-    machine_line,
-    new_parser,
-    print_table,
-    print_target,
-    ratios,
-    save,
-)
+from common import Side, machine, machine_line, new_parser, print_table, print_target, ratios, save
 from elektron.corpus.tokenizer import load_tokenizer, train_tokenizer_on
 from elektron.finetuning.config import FilesConfig
 from elektron.finetuning.encoders import scratch_encoder

@@ -64,11 +64,7 @@ def compare(corpus: str, text: str | None, repetitions: int, folder: Path) -> di
     tokenizer_folder = folder / "tokenizer"
     train_tokenizer(
         TokenizerConfig(
-            [corpus],
-            tokenizer_folder,
-            vocab_size=VOCAB_SIZE,
-            max_documents=DOCUMENTS_TO_LEARN_FROM,
-            text=text,
+            [corpus], tokenizer_folder, vocab_size=VOCAB_SIZE, max_documents=DOCUMENTS_TO_LEARN_FROM, text=text
         )
     )
     tokenizer = Tokenizer.from_file(str(tokenizer_folder / "tokenizer.json"))

@@ -29,17 +29,7 @@ from typing import Any
 
 import torch
 
-from common import (
-    Side,
-    machine,
-    machine_line,
-    new_parser,
-    print_table,
-    print_target,
-    ratios,
-    save,
-    spread,
-)
+from common import Side, machine, machine_line, new_parser, print_table, print_target, ratios, save, spread
 from elektron.recipes import pretrain_config
 from pretrain_sides import (
     OWN_RECIPE,

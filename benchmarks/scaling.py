@@ -130,11 +130,7 @@ def show(part: str, rows: list[dict[str, Any]]) -> None:
         f"elektron {part}: peak anonymous memory, MB, and time, s",
         ("corpus", "documents", "main process", "its workers", start, "total"),
         [
-            (
-                f"{row['megabytes']:.1f} MB",
-                f"{row['documents']:,}",
-                *(cell(row, column) for column in columns),
-            )
+            (f"{row['megabytes']:.1f} MB", f"{row['documents']:,}", *(cell(row, column) for column in columns))
             for row in rows
         ],
     )

@@ -67,17 +67,7 @@ def main() -> None:
                 loads.append(result | {"mb_before": before, "mb_after": resident(process)})
     print_table(
         f"elektron serve, {model.name}, one row a request",
-        (
-            "clients",
-            "requests",
-            "requests/s",
-            "p50 ms",
-            "p99 ms",
-            "CPU ms",
-            "lost",
-            "wrong",
-            "MB before, after",
-        ),
+        ("clients", "requests", "requests/s", "p50 ms", "p99 ms", "CPU ms", "lost", "wrong", "MB before, after"),
         [
             (
                 str(each["clients"]),
@@ -125,12 +115,7 @@ def cpu_seconds(process: int) -> float:
 
 
 async def load(
-    address: str,
-    clients: int,
-    requests: int,
-    seconds: float,
-    texts: list[str],
-    expected: list[tuple[str, float]],
+    address: str, clients: int, requests: int, seconds: float, texts: list[str], expected: list[tuple[str, float]]
 ) -> dict[str, Any]:
     """Send at least `requests` requests from several clients at once, for at least `seconds`."""
     latencies: list[float] = []

@@ -82,14 +82,7 @@ def complaint(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
 
 def test_arguments_become_command_config(configured: Callable[..., Any]) -> None:
     assert configured(
-        "tokenizer",
-        "a.txt",
-        "--out",
-        "vocabulary",
-        "b.txt",
-        "--vocab-size=100",
-        "--lowercase",
-        "true",
+        "tokenizer", "a.txt", "--out", "vocabulary", "b.txt", "--vocab-size=100", "--lowercase", "true"
     ) == TokenizerConfig(corpus=["a.txt", "b.txt"], out=Path("vocabulary"), vocab_size=100, lowercase=True)
     assert configured("prepare", "--tokenizer", "t", "--out", "o", "--packing", "paper", "c") == PrepareConfig(
         corpus=["c"], tokenizer="t", out=Path("o"), packing="paper"
@@ -99,13 +92,7 @@ def test_arguments_become_command_config(configured: Callable[..., Any]) -> None
 
 def test_pretrain_merges_recipe_with_options(configured: Callable[..., Any]) -> None:
     assert configured(
-        "pretrain",
-        "--config",
-        "quickstart",
-        "--minutes",
-        "3",
-        "--optimizer.muon-learning-rate",
-        "1e-2",
+        "pretrain", "--config", "quickstart", "--minutes", "3", "--optimizer.muon-learning-rate", "1e-2"
     ) == pretrain_config("quickstart", {"minutes": 3, "optimizer": {"muon_learning_rate": 0.01}})
     assert configured("pretrain", "--config", "electra-small", "--family", "elektron") == (
         pretrain_config("electra-small", {"family": "elektron"})
@@ -160,14 +147,8 @@ def test_pretrain_reports_data_that_is_missing_or_a_file(capsys: pytest.CaptureF
         ("pretrain --steps foo", "--steps must be a whole number, got 'foo'"),
         ("pretrain --seed null", "--seed must be a whole number, got 'null'"),
         ("pretrain --compile=maybe", "--compile must be true or false, got 'maybe'"),
-        (
-            "pretrain --family electr",
-            "--family must be elektron, electra, deberta-v2, modernbert,",
-        ),
-        (
-            "prepare x --packing densee",
-            "--packing must be dense or paper, got 'densee': did you mean dense?",
-        ),
+        ("pretrain --family electr", "--family must be elektron, electra, deberta-v2, modernbert,"),
+        ("prepare x --packing densee", "--packing must be dense or paper, got 'densee': did you mean dense?"),
         ("pretrain --steps 3 --tokens 4", "steps and tokens cannot be used together"),
         ("pretrain --config electra-smal", "no recipe is named electra-smal: did you mean"),
         ("pretrain foo", "'foo' is neither an option nor the value of one"),
@@ -182,9 +163,7 @@ def test_usage_error_is_reported_in_one_line(argv: str, answer: str, capsys: pyt
     assert complaint(capsys, *argv.split()).startswith(answer)
 
 
-def test_hub_client_retries_are_hidden_except_rate_limits(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_hub_client_retries_are_hidden_except_rate_limits(caplog: pytest.LogCaptureFixture) -> None:
     main(["--version"])
     client = logging.getLogger("huggingface_hub.utils._http")
     client.warning("'no network' thrown while requesting HEAD https://huggingface.co/x")
@@ -195,9 +174,7 @@ def test_hub_client_retries_are_hidden_except_rate_limits(
     ]
 
 
-def test_terminal_escapes_in_arguments_are_escaped(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_terminal_escapes_in_arguments_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     assert r"\x1b[31m" in complaint(capsys, "\x1b[31mred")
     assert escape_control("a\nb\u202e\x9b\udcff é 中") == r"a\nb\u202e\x9b\udcff é 中"
 
@@ -377,10 +354,7 @@ def test_ignored_signal_stays_ignored(install: Install) -> None:
 
 PLACES = {
     "tokenizer": ["CORPUS --out OUT", "corpus.txt --out CLOSED"],
-    "prepare": [
-        "CORPUS --tokenizer TOKENIZER --out OUT",
-        "corpus.txt --tokenizer CLOSED --out OUT",
-    ],
+    "prepare": ["CORPUS --tokenizer TOKENIZER --out OUT", "corpus.txt --tokenizer CLOSED --out OUT"],
     "inspect": ["CLOSED"],
     "verify": ["CLOSED"],
     "pretrain": ["--data CLOSED --out OUT", "--config CLOSED"],
@@ -456,11 +430,7 @@ def in_process(*argv: str) -> subprocess.CompletedProcess[str]:
         "sys.exit(status)"
     )
     return subprocess.run(
-        [sys.executable, "-c", program, *argv],
-        capture_output=True,
-        text=True,
-        env=ENVIRONMENT,
-        check=False,
+        [sys.executable, "-c", program, *argv], capture_output=True, text=True, env=ENVIRONMENT, check=False
     )
 
 
@@ -525,11 +495,7 @@ def test_json_is_only_output_on_stdout(install: Install, capsys: pytest.CaptureF
 
     install("report", work)
     assert main(["report", "x", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {
-        "page": "x",
-        "figures": [{"loss": None}],
-        "3": [1, 2],
-    }
+    assert json.loads(capsys.readouterr().out) == {"page": "x", "figures": [{"loss": None}], "3": [1, 2]}
 
 
 def test_out_of_memory_is_reported_in_one_line(install: Install, capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,12 +32,7 @@ from elektron.finetuning.encoders import load_encoder
 from elektron.inference.models import load_predictor
 from elektron.inference.pretrained import load_scorer
 from elektron.io.datasets import parse_repo
-from elektron.models import (
-    ElektronConfig,
-    ElektronForPreTraining,
-    ElektronForSequenceClassification,
-    loading,
-)
+from elektron.models import ElektronConfig, ElektronForPreTraining, ElektronForSequenceClassification, loading
 from elektron.models.released import load_pair
 
 EVIL = "import pathlib\npathlib.Path(__file__).with_name('was_here').touch()\n"
@@ -222,11 +217,7 @@ def test_auto_map_is_never_followed(model: Path, known: bool, monkeypatch: pytes
         model_type="elektron" if known else "evil",
         auto_map={"AutoConfig": "evil.C", "AutoModel": "evil.M", "AutoTokenizer": ["evil.T"] * 2},
     )
-    edit(
-        model / "tokenizer_config.json",
-        auto_map={"AutoTokenizer": ["evil.T", "evil.T"]},
-        tokenizer_class="T",
-    )
+    edit(model / "tokenizer_config.json", auto_map={"AutoTokenizer": ["evil.T", "evil.T"]}, tokenizer_class="T")
     assert load_tokenizer(str(model)).tokenize("the cat")
     if known:
         assert load_encoder(str(model)).pretrained

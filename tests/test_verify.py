@@ -141,8 +141,7 @@ def test_verify_command_lists_faults_and_exits_with_2(small_blocks: Path, capsys
 
 
 @pytest.mark.parametrize(
-    ("make", "complaint"),
-    [(lambda path: None, "no such folder"), (Path.mkdir, "neither blocks nor")],
+    ("make", "complaint"), [(lambda path: None, "no such folder"), (Path.mkdir, "neither blocks nor")]
 )
 def test_missing_or_unknown_folder_raises(tmp_path: Path, make: Callable, complaint: str) -> None:
     make(tmp_path / "x")
@@ -167,10 +166,7 @@ def write_model(folder: Path) -> Path:
 
 def write_fine_tuned(folder: Path) -> Path:
     write_model(folder)
-    save_yaml(
-        FinetuneConfig(task="classification", model="m", train=["t"], out=folder),
-        folder / "config.yaml",
-    )
+    save_yaml(FinetuneConfig(task="classification", model="m", train=["t"], out=folder), folder / "config.yaml")
     (folder / "task.json").write_text('{"task": "classification"}')
     write_checksums(folder)
     return folder
@@ -238,10 +234,7 @@ def test_comparison_reports_damage_in_its_runs_and_models(tmp_path: Path) -> Non
     write_fine_tuned(tmp_path / "x" / "variant" / "probe")
     (tmp_path / "x" / "comparison.json").write_text("{}")
     assert kind_of(tmp_path / "x")[0] == "a comparison" and faults(tmp_path / "x") == []
-    damaged = [
-        run / "discriminator" / "model.safetensors",
-        tmp_path / "x" / "variant/probe/task.json",
-    ]
+    damaged = [run / "discriminator" / "model.safetensors", tmp_path / "x" / "variant/probe/task.json"]
     for path in damaged:
         path.write_bytes(b"{")
     found = faults(tmp_path / "x")

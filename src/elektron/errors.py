@@ -49,11 +49,7 @@ def requires_extra(extra: str, what: str) -> Iterator[None]:
 
 
 def did_you_mean(
-    name: str,
-    known: Iterable[str],
-    label: Callable[[str], str] = str,
-    dotted: bool = False,
-    cutoff: float = CUTOFF,
+    name: str, known: Iterable[str], label: Callable[[str], str] = str, dotted: bool = False, cutoff: float = CUTOFF
 ) -> str:
     """`: did you mean X?` with the names most similar to `name`, or nothing where none is similar.
 

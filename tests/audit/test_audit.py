@@ -34,11 +34,7 @@ def test_membership_measure_matches_known_auc_and_tpr():
     membership = np.arange(2000) % 2 == 0
     generator = np.random.default_rng(0)
     blind = generator.normal(size=2000)
-    for scores, auc, tpr in (
-        (membership * 1.0, 1.0, 1.0),
-        (membership * -1.0, 0.0, 0.0),
-        (np.zeros(2000), 0.5, 0.0),
-    ):
+    for scores, auc, tpr in ((membership * 1.0, 1.0, 1.0), (membership * -1.0, 0.0, 0.0), (np.zeros(2000), 0.5, 0.0)):
         found = membership_measure(membership, scores)()
         assert found == pytest.approx({"auc": auc, "tpr": tpr})
     found = membership_measure(membership, blind)()

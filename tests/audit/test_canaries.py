@@ -7,15 +7,7 @@ from collections import Counter
 import pytest
 from scipy.stats import kstest
 
-from elektron.audit.canaries import (
-    Secret,
-    as_sentence,
-    canary,
-    exposure,
-    make_canaries,
-    rank,
-    read_secrets,
-)
+from elektron.audit.canaries import Secret, as_sentence, canary, exposure, make_canaries, rank, read_secrets
 from elektron.audit.config import CanariesConfig
 from elektron.corpus.tokenizer import load_tokenizer
 from elektron.errors import ElektronError

@@ -34,10 +34,7 @@ def sides(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def test_every_side_is_measured_and_compared(
-    benchmark: ModuleType,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class SideInThisProcess:
         """A side without its own process, because importing torch takes ten times as long as the steps."""
@@ -70,12 +67,7 @@ def test_every_side_is_measured_and_compared(
     assert "txtai" not in sides
     speeds = {name: side["tokens_per_second"] for name, side in sides.items()}
     assert all(len(every) == 2 and min(every) > 0 for every in speeds.values())
-    assert result["shape"] == {
-        "layers": 1,
-        "rows": 2,
-        "length": 16,
-        "vocab_size": 30_522,
-    }
+    assert result["shape"] == {"layers": 1, "rows": 2, "length": 16, "vocab_size": 30_522}
     assert {"torch", "transformers", "elektron"} <= result["versions"].keys()
     ratios = [ours / loop for ours, loop in zip(speeds["elektron"], speeds["loop"], strict=True)]
     assert result["speedup"].keys() == sides.keys() - OWN_SIDES - {"elektron"}

@@ -55,16 +55,7 @@ def test_all_arms_are_trained_and_written_as_rows(
     arguments = [
         *("--minutes", "0.01", "--arm", *benchmark.ARMS, "--seed", "1", "--corpus", corpus_file),
         *("--blimp", write_jsonl(tmp_path / "pairs.jsonl", PAIRS), "--data", tmp_path),
-        *(
-            "--set",
-            "optimizer.learning_rate=1e-3",
-            "--vocab-size",
-            90,
-            "--seq-len",
-            16,
-            "--every",
-            1,
-        ),
+        *("--set", "optimizer.learning_rate=1e-3", "--vocab-size", 90, "--seq-len", 16, "--every", 1),
         *("--labels", 40, "--probe-seeds", 2, "--work", tmp_path / "work", "--json", results),
     ]
     monkeypatch.setattr(sys, "argv", ["speedrun.py", *map(str, arguments)])

@@ -81,8 +81,7 @@ def test_json_summary_equals_mean_of_output_rows(models, texts, tmp_path, capsys
 @pytest.mark.parametrize("task", ["classification", "token-classification", "discriminator"])
 def test_html_page_escapes_texts_and_can_be_replaced(models, task, tmp_path, capsys):
     source = write_jsonl(
-        tmp_path / "in.jsonl",
-        [{"text": "<b>the cat</b> sees\tan apple ."}, {"text": "the river & " + "the cat " * 60}],
+        tmp_path / "in.jsonl", [{"text": "<b>the cat</b> sees\tan apple ."}, {"text": "the river & " + "the cat " * 60}]
     )
     out = tmp_path / "new" / "page.html"
     model = models[task, "elektron"]
@@ -131,12 +130,7 @@ def test_planted_shortcut_has_highest_attribution(encoders, tmp_path):  # noqa: 
     out = tmp_path / "model"
     finetune(
         FinetuneConfig(
-            task="classification",
-            model=str(encoders["elektron"]),
-            train=[str(train)],
-            epochs=8,
-            batch_size=16,
-            out=out,
+            task="classification", model=str(encoders["elektron"]), train=[str(train)], epochs=8, batch_size=16, out=out
         )
     )
     explainer = Explainer.of(ExplainConfig(model=str(out)))

@@ -51,12 +51,7 @@ def suspicious(detector, *texts):
 
 def small_discriminator(tokenizer):
     torch.manual_seed(0)
-    return ElectraForPreTraining(
-        ElectraConfig(
-            vocab_size=len(tokenizer),
-            **SMALL_ELECTRA,
-        )
-    )
+    return ElectraForPreTraining(ElectraConfig(vocab_size=len(tokenizer), **SMALL_ELECTRA))
 
 
 @pytest.fixture(scope="module")
@@ -297,9 +292,7 @@ def test_all_output_formats_contain_the_same_words(encoders, tmp_path):
         else:
             quoting = csv.QUOTE_NONE if ending == "tsv" else csv.QUOTE_MINIMAL
             reader = csv.DictReader(
-                io.StringIO(out.read_text()),
-                delimiter="\t" if ending == "tsv" else ",",
-                quoting=quoting,
+                io.StringIO(out.read_text()), delimiter="\t" if ending == "tsv" else ",", quoting=quoting
             )
             rows = [row | {"predicted_suspicious": json.loads(row["predicted_suspicious"])} for row in reader]
         assert [row["body"] for row in rows] == texts
@@ -346,19 +339,12 @@ def test_print_marked_lists_words_with_suggestions(capsys):
             "start": 3,
             "end": 6,
             "probability": 0.655,
-            "suggestions": [
-                {"word": "by", "probability": 0.63},
-                {"word": "to", "probability": 0.1},
-            ],
+            "suggestions": [{"word": "by", "probability": 0.63}, {"word": "to", "probability": 0.1}],
         },
         {"word": "teh", "start": 7, "end": 10, "probability": 0.5},
     ]
     print_marked("is bye teh way", words)
-    assert capsys.readouterr().out.splitlines() == [
-        "is bye teh way",
-        "   66%  bye → by 63%, to 10%",
-        "   50%  teh",
-    ]
+    assert capsys.readouterr().out.splitlines() == ["is bye teh way", "   66%  bye → by 63%, to 10%", "   50%  teh"]
 
 
 @pytest.mark.parametrize(

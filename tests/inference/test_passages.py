@@ -57,11 +57,7 @@ def test_split_keeps_all_words_in_order_within_length_limit(text, words):
 
 def test_split_groups_lines_and_cuts_long_ones_between_sentences():
     text = "One two three.\nFour five. Six seven eight nine. Ten (eleven?) Twelve\nthirteen"
-    assert split(text, 5) == [
-        "One two three.\nFour five.",
-        "Six seven eight nine.",
-        "Ten (eleven?) Twelve\nthirteen",
-    ]
+    assert split(text, 5) == ["One two three.\nFour five.", "Six seven eight nine.", "Ten (eleven?) Twelve\nthirteen"]
     assert split(text, 100) == [text]
     assert split("甲乙丙丁。戊己庚辛。", 3) == ["甲乙丙丁。", "戊己庚辛。"]
     assert split("") == []

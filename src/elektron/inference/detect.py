@@ -155,11 +155,7 @@ class Detector:
         """
         texts = [record.values["text"] for record in records]
         encoded = self.tokenizer(
-            texts,
-            add_special_tokens=False,
-            return_offsets_mapping=True,
-            return_attention_mask=False,
-            verbose=False,
+            texts, add_special_tokens=False, return_offsets_mapping=True, return_attention_mask=False, verbose=False
         )
         ids_of_texts: list[list[int]] = encoded["input_ids"]
         probabilities = self._probabilities(ids_of_texts)
@@ -195,11 +191,7 @@ class Detector:
         return found
 
     def _words(
-        self,
-        text: str,
-        ids: Sequence[int],
-        offsets: Sequence[tuple[int, int]],
-        probabilities: NDArray[np.float32],
+        self, text: str, ids: Sequence[int], offsets: Sequence[tuple[int, int]], probabilities: NDArray[np.float32]
     ) -> Iterator[Word]:
         """The words of a text, without special tokens such as [UNK]."""
         if not ids:

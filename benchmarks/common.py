@@ -26,29 +26,27 @@ def new_parser(doc: str | None, name: str, suffix: str = "json") -> argparse.Arg
 
 
 def machine() -> dict[str, Any]:
-    """The processor, its default precision, and the versions of the packages. (Imports torch.)"""
+    """Print and return the processor, its default precision, and the versions of the packages. (Imports torch.)"""
     import torch
 
     from elektron.accelerator import Accelerator, cpu_info
     from elektron.pretraining.train import versions
 
-    device = Accelerator.choose()
-    on_cpu = device.device.type == "cpu"
-    return {
-        "device": cpu_info().get("model name", "CPU") if on_cpu else device.name,
-        "kind": device.kind,
-        "precision": device.precision,
+    accelerator = Accelerator.choose()
+    on_cpu = accelerator.device.type == "cpu"
+    result = {
+        "device": cpu_info().get("model name", "CPU") if on_cpu else accelerator.name,
+        "kind": accelerator.kind,
+        "precision": accelerator.precision,
         "threads": torch.get_num_threads(),
         "versions": versions(),
     }
-
-
-def machine_line(found: dict[str, Any]) -> str:
-    """`machine()` on one line."""
-    return (
-        f"{found['device']} ({found['kind']}), {found['threads']} threads, {found['precision']}, "
-        f"torch {found['versions']['torch']}, transformers {found['versions']['transformers']}"
+    print(
+        "{device} ({kind}), {threads} threads, {precision}, torch {versions[torch]}, "
+        "transformers {versions[transformers]}".format(**result),
+        flush=True,
     )
+    return result
 
 
 def save(result: dict[str, Any], path: Path) -> None:
@@ -73,7 +71,7 @@ def print_target(name: str, value: float, target: float, at_most: bool = False) 
     print(f"{name}: {value:.3g}, target {target:g}: {'reached' if reached else 'missed'}", flush=True)
 
 
-def spread(values: Sequence[float]) -> dict[str, float]:
+def median_and_range(values: Sequence[float]) -> dict[str, float]:
     """Median, minimum and maximum."""
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 

@@ -23,6 +23,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
@@ -31,7 +32,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve
 
-from common import machine, machine_line, new_parser, print_table, save
+from common import machine, new_parser, print_table, save
 from elektron.corpus.documents import Corpus
 from elektron.finetuning.metrics.measure import Measure, Rows, bootstrap
 from elektron.finetuning.readers.records import Record
@@ -79,7 +80,7 @@ CONFUSED_WITH = {
 }
 
 Span = tuple[int, int]
-Replace = Callable[[str], str | None]
+Replace = Callable[[str, random.Random], str | None]
 
 
 @dataclass(frozen=True)
@@ -117,10 +118,8 @@ def main() -> None:
     suggesting = load_detector(default)
     counts = count_words(options.corpus)
     texts = paragraphs(options.text, options.texts, options.seed)
-    results: dict[str, Any] = machine() | {
-        "run": options.run, "rate": options.rate, "seed": options.seed, "kinds": {}
-    }  # fmt: skip
-    print(machine_line(results), flush=True)
+    results: dict[str, Any] = machine()
+    results |= {"run": options.run, "rate": options.rate, "seed": options.seed, "kinds": {}}
 
     found: dict[str, tuple[Scores, Scores]] = {}
     reported: dict[str, list[Changed]] = {}
@@ -169,36 +168,28 @@ def kinds(
     words = [word for word in counts if LETTERS.fullmatch(word)]
     weights = list(accumulate(counts[word] for word in words))
 
-    def by_word(make: Callable[[random.Random], Replace]) -> Callable[[str], Changed | None]:
-        chooser = random.Random(seed)
-        replace = make(chooser)
-        return lambda text: change_words(text, replace, rate, chooser)
+    def another(word: str, rng: random.Random) -> str | None:
+        if not LETTERS.fullmatch(word):
+            return None
+        (drawn,) = rng.choices(words, cum_weights=weights)
+        return as_capitalized(drawn, word)
 
-    def another(chooser: random.Random) -> Replace:
-        def replace(word: str) -> str | None:
-            if not LETTERS.fullmatch(word):
-                return None
-            (drawn,) = chooser.choices(words, cum_weights=weights)
-            return as_capitalized(drawn, word)
-
-        return replace
-
-    for_generator = random.Random(seed)
-    return {
-        "random": by_word(another),
-        "generator": lambda text: change_by_generator(text, detector, rate, for_generator),
-        "typo": by_word(lambda chooser: lambda word: typo(word, chooser)),
-        "confusable": by_word(lambda chooser: lambda word: confused(word, chooser)),
+    changes = {
+        "random": partial(change_words, another),
+        "generator": partial(change_by_generator, detector),
+        "typo": partial(change_words, typo),
+        "confusable": partial(change_words, confused),
     }
+    return {kind: partial(change, rate=rate, rng=random.Random(seed)) for kind, change in changes.items()}
 
 
-def change_words(text: str, replace: Replace, rate: float, chooser: random.Random) -> Changed | None:
+def change_words(replace: Replace, text: str, rate: float, rng: random.Random) -> Changed | None:
     """Replace words in random order until the fraction `rate` is wrong; None if no word can be replaced."""
     words = list(WORD.finditer(text))
     most = max(1, round(rate * len(words)))
     replacements: dict[int, str] = {}
-    for number in chooser.sample(range(len(words)), len(words)):
-        new = replace(words[number].group())
+    for number in rng.sample(range(len(words)), len(words)):
+        new = replace(words[number].group(), rng)
         if new is not None and new != words[number].group() and len(replacements) < most:
             replacements[number] = new
     return rebuilt(text, {words[number].span(): new for number, new in replacements.items()})
@@ -223,16 +214,16 @@ def as_capitalized(new: str, word: str) -> str:
     return new[:1].upper() + new[1:] if word[:1].isupper() else new
 
 
-def typo(word: str, chooser: random.Random) -> str | None:
+def typo(word: str, rng: random.Random) -> str | None:
     """The word with one typing error; None if it is too short or has other characters than ASCII letters."""
     if len(word) < TYPO_LETTERS or not (word.isascii() and word.isalpha()):
         return None
-    at = chooser.randrange(len(word))
+    at = rng.randrange(len(word))
     row = next(row for row in KEYBOARD if word[at].lower() in row)
     place = row.index(word[at].lower())
-    neighbour = chooser.choice(row[max(0, place - 1) : place] + row[place + 1 : place + 2])
+    neighbour = rng.choice(row[max(0, place - 1) : place] + row[place + 1 : place + 2])
     at_swap = min(at, len(word) - 2)
-    return chooser.choice(
+    return rng.choice(
         [
             word[:at] + word[at + 1 :],
             word[:at] + neighbour + word[at:],
@@ -242,20 +233,20 @@ def typo(word: str, chooser: random.Random) -> str | None:
     )
 
 
-def confused(word: str, chooser: random.Random) -> str | None:
+def confused(word: str, rng: random.Random) -> str | None:
     """A word or character that is easily confused with this one; None if there is none."""
     others = CONFUSED_WITH.get(word.lower())
-    return as_capitalized(chooser.choice(others), word) if others else None
+    return as_capitalized(rng.choice(others), word) if others else None
 
 
 @torch.inference_mode()
-def change_by_generator(text: str, detector: Detector, rate: float, chooser: random.Random) -> Changed | None:
+def change_by_generator(detector: Detector, text: str, rate: float, rng: random.Random) -> Changed | None:
     """Replace words by samples of the generator that differ from them, all masked at once, as in pre-training."""
     assert detector.generator is not None
     tokenizer = detector.tokenizer
     words = [word for word in WORD.finditer(text) if LETTERS.fullmatch(word.group())]
     most = max(1, round(rate * sum(1 for _ in WORD.finditer(text))))
-    spans = sorted(word.span() for word in chooser.sample(words, min(most, len(words))))
+    spans = sorted(word.span() for word in rng.sample(words, min(most, len(words))))
     masked = rebuilt(text, dict.fromkeys(spans, tokenizer.mask_token))
     if masked is None:
         return None
@@ -267,7 +258,7 @@ def change_by_generator(text: str, detector: Detector, rate: float, chooser: ran
     replacements = {}
     for (start, stop), row in zip(spans, chances.tolist(), strict=False):
         for _ in range(100):
-            (token,) = chooser.choices(range(len(row)), row)
+            (token,) = rng.choices(range(len(row)), row)
             new = tokenizer.decode([token]).strip()
             if new and new != text[start:stop]:
                 replacements[start, stop] = new

@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from common import machine, machine_line, new_parser, print_table, save, spread
+from common import machine, median_and_range, new_parser, print_table, save
 
 METRICS = {True: ("spearman", "pearson"), False: ("mrr", "recall@1", "recall@10")}
 WARMUP = 0.1
@@ -36,7 +36,6 @@ def main() -> None:
     parser.add_argument("--max-length", type=int, default=64)
     options = parser.parse_args()
     found = machine()
-    print(machine_line(found))
     scored = "label" in columns(options.test)
     results: dict[str, list[dict[str, float]]] = {
         "before": [in_new_process(measure, options.encoder, options.test, options.max_length)]
@@ -56,7 +55,7 @@ def main() -> None:
     ]
     print_table(f"{Path(options.test).name}, a value for each seed", ["", *METRICS[scored]], rows)
     summary = {
-        name: {metric: spread([values[metric] for values in of_seeds]) for metric in METRICS[scored]}
+        name: {metric: median_and_range([values[metric] for values in of_seeds]) for metric in METRICS[scored]}
         for name, of_seeds in results.items()
     }
     settings = {name: str(value) for name, value in vars(options).items()}

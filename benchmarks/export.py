@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from common import Side, machine, machine_line, new_parser, print_table, ratios, save, spread
+from common import Side, machine, median_and_range, new_parser, print_table, ratios, save
 from elektron.finetuning.config import FilesConfig
 from elektron.finetuning.readers.read import read_records
 from elektron.inference.config import EXPORT_FILE
@@ -42,7 +42,6 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     found = machine()
-    print(machine_line(found))
     folders = {"PyTorch fp32": options.model}
     for folder in options.exported:
         folders[f"ONNX {read_json(Path(folder, EXPORT_FILE))['precision']}"] = folder
@@ -57,8 +56,8 @@ def main() -> None:
         side.close()
     reference = quality[next(iter(sides))]
     speedups = {
-        workload: {name: spread(ratios(of_sides["PyTorch fp32"], seconds)) for name, seconds in of_sides.items()}
-        for workload, of_sides in times.items()
+        workload: {name: median_and_range(ratios(seconds["PyTorch fp32"], seconds[name])) for name in sides}
+        for workload, seconds in times.items()
     }
     print_table(
         f"{Path(options.model).name}, {Path(options.test).name}",

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from common import machine, machine_line, new_parser, print_table, print_target, ratios, save
+from common import machine, new_parser, print_table, print_target, ratios, save
 from elektron.allocator import keep_freed_memory
 from elektron.corpus.tokenizer import train_tokenizer_on
 from elektron.finetuning import recipe
@@ -71,7 +71,6 @@ def main() -> None:
         for name, divisor in (("SST-2", 1), ("IMDB", 2))
     ]
     results = machine() | {"recipe": options.recipe, "sets": sets}
-    print(machine_line(results))
     print_table(
         f"samples/s, medians; discriminator of {options.recipe}, batches of 32",
         ("lengths of", "by length", "to longest", "ratio", "ratios of the rounds"),

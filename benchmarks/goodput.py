@@ -30,7 +30,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from common import machine, machine_line, new_parser, print_target, save
+from common import machine, new_parser, print_target, save
 from elektron.quickstart import CORPUS, SEQ_LEN, VOCAB_SIZE
 
 TARGETS = {4: 0.95, 20: 0.85}  # goodput by kills per hour
@@ -72,7 +72,6 @@ def main() -> None:
         ]
         seen = supervise(command, Path(folder, "run"), options)
     result = machine() | {"kills_per_hour": options.kills_per_hour} | asdict(seen)
-    print(machine_line(result))
     show(seen, options.kills_per_hour)
     save(result | {"goodput": seen.goodput}, options.json)
 
@@ -96,13 +95,13 @@ def prepared(folder: Path) -> list[str]:
 
 def supervise(command: list[str], out: Path, options: argparse.Namespace) -> Observed:
     """Start, kill and restart the run until the time is over, then stop it by SIGTERM, so that it saves."""
-    chance = random.Random(options.seed)
+    rng = random.Random(options.seed)
     seen = Observed()
     step_seconds: list[float] = []
     began = time.perf_counter()
     end = began + options.minutes * 60
     while time.perf_counter() < end:
-        dies = time.perf_counter() + chance.expovariate(options.kills_per_hour / 3600)
+        dies = time.perf_counter() + rng.expovariate(options.kills_per_hour / 3600)
         run_until(command, out, min(dies, end), signal.SIGKILL if dies < end else signal.SIGTERM, seen)
         reached = lines(out)
         step_seconds = [line["seconds_of_a_step"] for line in reached]

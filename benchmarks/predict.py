@@ -35,7 +35,7 @@ import transformers
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
 import elektron.models  # noqa: F401  (registers the family with the Auto classes)
-from common import Side, machine, machine_line, new_parser, print_table, print_target, ratios, save
+from common import Side, machine, new_parser, print_table, print_target, ratios, save
 from elektron.corpus.tokenizer import load_tokenizer, train_tokenizer_on
 from elektron.finetuning.config import FilesConfig
 from elektron.finetuning.encoders import scratch_encoder
@@ -68,7 +68,6 @@ def main() -> None:
     options = parser.parse_args()
     quiet()
     results: dict[str, Any] = machine() | {"models": {}}
-    print(machine_line(results))
     with tempfile.TemporaryDirectory() as folder:
         for name in options.models:
             model = Path(folder, name)
@@ -115,26 +114,26 @@ def make_model(name: str, folder: Path) -> bool:
 def made_up_words() -> list[str]:
     """Texts that each have one random word of three syllables, twice."""
     syllables = [a + b for a in "bdfgklmnprstvz" for b in "aeiou"]
-    chooser = random.Random(0)
-    words = ["".join(chooser.choices(syllables, k=3)) for _ in range(VOCABULARY)]
+    rng = random.Random(0)
+    words = ["".join(rng.choices(syllables, k=3)) for _ in range(VOCABULARY)]
     return [f"{word} {word}" for word in words]
 
 
 def texts_for(model: Path, lengths: str, file: str | None, rows: int) -> list[str]:
     """Random texts of a file, or random words with the lengths of a data set."""
-    chooser = random.Random(0)
+    rng = random.Random(0)
     if file is not None:
         records = read_records([file], Classification.layout, FilesConfig(), labelled=False)
         texts = [str(record.values["text"]) for record in records]
-        return chooser.sample(texts, min(rows, len(texts)))
+        return rng.sample(texts, min(rows, len(texts)))
     return random_texts(load_tokenizer(str(model)), drawn_lengths(LENGTHS[lengths], rows))
 
 
 def random_texts(tokenizer: PreTrainedTokenizerBase, lengths: Sequence[int]) -> list[str]:
     """Random texts with these numbers of tokens, [CLS] and [SEP] included."""
     words = sorted(word for word in tokenizer.get_vocab() if word.isascii() and word.isalpha())
-    chooser = random.Random(0)
-    return [" ".join(chooser.choices(words, k=max(1, length - 2))) for length in lengths]
+    rng = random.Random(0)
+    return [" ".join(rng.choices(words, k=max(1, length - 2))) for length in lengths]
 
 
 def compare(name: str, model: Path, texts: list[str], rounds: int) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common import machine, machine_line, new_parser, print_table, print_target, save
+from common import machine, new_parser, print_table, print_target, save
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -39,7 +39,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         result = compare(options.corpus, options.text, options.repetitions, Path(folder))
     result |= machine()
-    print(machine_line(result))
     print_table(
         f"{result['corpus']}: {result['megabytes']:.1f} MB of text, {result['cores']} cores; MB/s",
         ("", "median", "all repetitions"),

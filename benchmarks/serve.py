@@ -25,7 +25,7 @@ from typing import Any
 import httpx
 import numpy as np
 
-from common import machine, machine_line, new_parser, print_table, save
+from common import machine, new_parser, print_table, save
 from elektron.finetuning.in_memory import Rows
 from elektron.inference.config import PredictConfig
 from elektron.inference.predict import predictions
@@ -45,7 +45,6 @@ def main() -> None:
     options = parser.parse_args()
     quiet()
     found = machine()
-    print(machine_line(found))
     with tempfile.TemporaryDirectory() as folder:
         model = options.model
         if model is None:

@@ -161,10 +161,10 @@ def run_all(options: argparse.Namespace) -> None:
 
 def arm_config(arm: str, seed: int, options: argparse.Namespace) -> PretrainConfig:
     """Settings of the pre-training of an arm."""
-    recipe, own = ARMS[arm]
-    given = dict(item.split("=", 1) for item in options.set)
-    fixed = {"minutes": options.minutes, "seed": seed, "evaluation.every": options.every}
-    return pretrain_config(recipe, SIZES | own | fixed | given)
+    recipe, overrides = ARMS[arm]
+    from_options = {"minutes": options.minutes, "seed": seed, "evaluation.every": options.every}
+    from_options |= dict(item.split("=", 1) for item in options.set)
+    return pretrain_config(recipe, SIZES | overrides | from_options)
 
 
 def prepare_blocks(work: Path, options: argparse.Namespace) -> Path:

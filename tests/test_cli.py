@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import json
 import logging
@@ -31,13 +30,13 @@ from elektron.missing import refuse_missing_inputs
 from elektron.pretraining.config import PretrainConfig
 from elektron.progress import Progress
 from elektron.recipes import pretrain_config
+from elektron.reference import reference
 from elektron.reporting.config import ReportConfig
 from elektron.sweep import parse_sweep
 from elektron.terminal import echo, escape_control
 
 HEAVY = {"torch", "transformers", "datasets", "pyarrow", "tokenizers", "numpy", "rich", "sklearn"}
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(elektron.__file__).parents[1])}
-HAS_QUICKSTART = importlib.util.find_spec("elektron.quickstart") is not None
 
 Install = Callable[[str, Callable[[Any], object]], None]
 
@@ -231,21 +230,8 @@ def test_the_overview_lists_every_command(capsys: pytest.CaptureFixture[str]) ->
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_help_imports_nothing_heavy(command: str) -> None:
-    if command == "quickstart" and not HAS_QUICKSTART:
-        pytest.skip("elektron.quickstart is not there")
-    program = (
-        "import sys; from elektron.cli import main\n"
-        "try: main(sys.argv[1:])\n"
-        f"finally: print(sorted({HEAVY} & set(sys.modules)), file=sys.stderr)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, *command.split(), "--help"],
-        capture_output=True,
-        text=True,
-        env=ENVIRONMENT,
-        check=True,
-    )
-    assert done.stderr == "[]\n"
+    done = in_process(*command.split(), "--help")
+    assert (done.returncode, done.stderr) == (0, "[]\n")
     assert done.stdout.startswith(f"usage: elektron {command}")
 
 
@@ -323,7 +309,6 @@ def test_os_error_is_reported_in_one_line(install: Install, capsys: pytest.Captu
         assert said in answer and len(answer) < 400
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="signals of POSIX")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_termination_signal_runs_cleanup_and_sets_exit_code(
     number: int, install: Install, capsys: pytest.CaptureFixture[str]
@@ -414,9 +399,6 @@ def _refusing(function: Callable[..., Any], closed: Path, error: OSError) -> Cal
 
 
 def test_the_reference_page_is_current() -> None:
-    pytest.importorskip("elektron.quickstart")
-    from elektron.reference import reference
-
     page = Path(__file__).parents[1] / "docs" / "reference.md"
     assert page.read_text(encoding="utf-8") == reference(), "run: python -m elektron.reference > docs/reference.md"
 

@@ -168,6 +168,7 @@ def test_null_unsets_optional_setting() -> None:
         ({"frame": {"width": "nan"}}, "frame.width must be a finite number, got nan"),
         ({"frame": {"width": 10**400}}, "frame.width must be a number, got 1000"),
         ({"frame": {"colour": "gren"}}, "frame.colour must be red or green, got 'gren': did you mean green?"),
+        ({"frame": {"colour": ["red"]}}, "frame.colour must be red or green, got ['red']"),
         ({"frame": {"widht": 1}}, "frame.widht is not a setting: did you mean frame.width?"),
         ({"widht": 1}, "widht is not a setting: did you mean frame.width?"),
         ({"zzzzzzzz": 1}, "zzzzzzzz is not a setting"),

@@ -144,8 +144,7 @@ def format_duration(seconds: float) -> str:
     units = {"d": 86_400, "h": 3_600, "min": 60, "s": 1}
     rest, parts = round(seconds), []
     for name, size in units.items():
-        parts.append((rest // size, name))
-        rest %= size
-    first = next((i for i, (count, _) in enumerate(parts) if count), len(parts) - 1)
-    shown = [f"{count} {name}" for count, name in parts[first : first + 2] if count]
-    return " ".join(shown) or "0 s"
+        count, rest = divmod(rest, size)
+        if count or parts:
+            parts.append((count, name))
+    return " ".join(f"{count} {name}" for count, name in parts[:2] if count) or "0 s"

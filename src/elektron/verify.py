@@ -8,7 +8,7 @@ whether JSON files can be parsed. docs/safety.md says what that finds and what i
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,13 +86,9 @@ def _block_faults(folder: Path) -> Iterator[str]:
     yield from store.faults()
 
 
-def _all_json_faults(folder: Path) -> Iterator[str]:
-    return _json_faults(*folder.rglob("*.json"))
-
-
 def _comparison_faults(folder: Path) -> Iterator[str]:
     """The faults of a comparison's own files, and of all runs and models in it."""
-    yield from _json_faults(*folder.glob("*.json"))
+    yield from _json_faults(folder, "*.json")
     within = {path.parent for name in ("config.yaml", CONFIG) for path in folder.rglob(name)}
     for path in sorted(within):
         if not within.intersection(path.parents):  # a run's models are checked with it
@@ -108,7 +104,7 @@ def run_faults(folder: Path) -> Iterator[str]:
 
     for check in (load_settings, identity):
         yield from _fault(folder, check)
-    yield from _json_faults(*set(folder.glob("*.json")) - {folder / IDENTITY})
+    yield from _json_faults(folder, "*.json", {folder / IDENTITY})
     finished = (folder / SUMMARY).is_file()
     if (folder / METRICS).is_file():
         yield from _metrics_faults(folder / METRICS, finished)
@@ -173,7 +169,7 @@ def model_faults(folder: Path) -> Iterator[str]:
     yield from (found[path] for path in sorted(found))
     for path in sorted(set(folder.glob("*.safetensors")) - found.keys()):
         yield from _tensor_faults(path)
-    yield from _json_faults(*set(folder.glob("**/*.json")) - found.keys())
+    yield from _json_faults(folder, checked=found.keys())
 
 
 def _tensor_faults(path: Path) -> Iterator[str]:
@@ -191,9 +187,9 @@ def _tensor_faults(path: Path) -> Iterator[str]:
     return _fault(path, read_header)
 
 
-def _json_faults(*paths: Path) -> Iterator[str]:
-    """A line for every file that is not JSON."""
-    for path in sorted(paths):
+def _json_faults(folder: Path, pattern: str = "**/*.json", checked: Collection[Path] = ()) -> Iterator[str]:
+    """A line for every file that is not JSON, except those that are `checked` already."""
+    for path in sorted(set(folder.glob(pattern)).difference(checked)):
         yield from _fault(path, lambda path: json.loads(read_text(path)))
 
 
@@ -215,6 +211,6 @@ KINDS: tuple[tuple[str, tuple[str, ...], Callable[[Path], Iterator[str]]], ...] 
     ("a comparison", ("comparison.json", "*/*/seed-*"), _comparison_faults),
     ("a run", ("config.yaml", "metrics.jsonl", "checkpoints/step-*"), run_faults),
     ("blocks", ("manifest.json", "train-*.arrow", "validation-*.arrow"), _block_faults),
-    ("a tokenizer or metrics", ("tokenizer.json", "metrics.json", "blimp.json"), _all_json_faults),
+    ("a tokenizer or metrics", ("tokenizer.json", "metrics.json", "blimp.json"), _json_faults),
 )
 """Kinds of folders, in the order in which they are tried: name, patterns of which one match is enough, and check."""

@@ -1,6 +1,5 @@
 """The detection benchmark: spans and kinds of wrong words, and metrics."""
 
-import importlib
 import random
 from collections import Counter
 from pathlib import Path
@@ -15,14 +14,7 @@ from elektron.inference.detect import load_detector
 from tests.conftest import sentences
 from tests.finetuning.conftest import encoders  # noqa: F401
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 TEXT = "Their house, there: 我在家 — it's too late to see the sea again, Benjamin! 😀 The next one."
-
-
-@pytest.fixture
-def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    return importlib.import_module("detect")
 
 
 def check_changed(benchmark: ModuleType, text: str, changed: object, most: int) -> None:

@@ -69,15 +69,7 @@ def explain(config: ExplainConfig) -> dict[str, Any]:
     is_json = output.results if out is None else not is_page
     with open_writer(out, config.input) if is_json else nullcontext(lambda rows: None) as write:
         texts = predict_rows(
-            config,
-            config.input,
-            explainer.layout,
-            explainer.tokenizer,
-            explain_records,
-            write,
-            at_once=out is None,
-            chunk=TEXTS_AT_ONCE,
-            title="explaining",
+            config, explainer.layout, explainer.tokenizer, explain_records, write, TEXTS_AT_ONCE, "explaining"
         )
     result: dict[str, Any] = {"model": config.model, "input": config.input, "method": config.method, "texts": texts}
     if gaps:

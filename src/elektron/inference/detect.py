@@ -86,10 +86,8 @@ def detect(config: DetectConfig) -> int:
                     print_marked(record.values["text"], prediction["suspicious"])
                 return found
 
-            return predict_rows(config, config.input, TEXTS, detector.tokenizer, show, lambda rows: None, True)
-        return predict_rows(
-            config, config.input, TEXTS, detector.tokenizer, detector.predict, write, config.output is None
-        )
+            return predict_rows(config, TEXTS, detector.tokenizer, show, lambda rows: None)
+        return predict_rows(config, TEXTS, detector.tokenizer, detector.predict, write)
 
 
 def load_detector(config: DetectConfig) -> Detector:

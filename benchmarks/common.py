@@ -7,7 +7,7 @@ import json
 import multiprocessing
 import statistics
 from collections.abc import Callable, Iterable, Sequence
-from multiprocessing.connection import Connection
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ def machine() -> dict[str, Any]:
 
     accelerator = Accelerator.choose()
     on_cpu = accelerator.device.type == "cpu"
-    result = {
+    result: dict[str, Any] = {
         "device": cpu_info().get("model name", "CPU") if on_cpu else accelerator.name,
         "kind": accelerator.kind,
         "precision": accelerator.precision,
@@ -55,7 +55,7 @@ def save(result: dict[str, Any], path: Path) -> None:
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
-def print_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def print_table(title: str, headings: Iterable[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table whose first column is aligned to the left."""
     table = Table(title=title)
     for index, heading in enumerate(headings):
@@ -91,26 +91,26 @@ class Side:
     """
 
     def __init__(self, make: Callable[..., tuple[Any, Run]], *arguments: Any) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(make, arguments, theirs), daemon=True)
-        self.process.start()
-        theirs.close()
-        self.ready = self.connection.recv()
+        self.process = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+        self.ready = self.process.submit(_start, make, arguments).result()
 
     def run(self, argument: Any) -> Any:
         """Call the side's function once and return its result; the process is idle otherwise."""
-        self.connection.send(argument)
-        return self.connection.recv()
+        return self.process.submit(_run, argument).result()
 
     def close(self) -> None:
         """End the process."""
-        self.connection.send(None)
-        self.process.join()
+        self.process.shutdown()
 
 
-def _serve(make: Callable[..., tuple[Any, Run]], arguments: tuple[Any, ...], connection: Connection) -> None:
+_functions: list[Run] = []  # of the side in this process
+
+
+def _start(make: Callable[..., tuple[Any, Run]], arguments: tuple[Any, ...]) -> Any:
     ready, run = make(*arguments)
-    connection.send(ready)
-    while (argument := connection.recv()) is not None:
-        connection.send(run(argument))
+    _functions.append(run)
+    return ready
+
+
+def _run(argument: Any) -> Any:
+    return _functions[0](argument)

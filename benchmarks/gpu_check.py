@@ -15,7 +15,6 @@ import json
 import statistics
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from elektron.corpus.blocks import BlockStore
 from elektron.pretraining.batches import Prefetcher
 from elektron.pretraining.config import PretrainConfig, resolve
 from elektron.recipes import pretrain_config
-from pretrain_sides import Shape, new_trainer, random_blocks
+from pretrain_sides import Shape, new_trainer, random_blocks, step_seconds
 
 # Tokens per row of each recipe.
 LENGTHS = {"electra-small": 128, "elektron-small": 128, "electra-base": 512, "elektron-base": 512}
@@ -85,23 +84,18 @@ def timed_steps(recipe: str, config: PretrainConfig, store: BlockStore, seconds_
     trainer = new_trainer(config, store)
     prefetcher = Prefetcher(trainer.batches, 0)
 
-    def seconds(steps: int) -> float:
-        began = time.perf_counter()
-        for _ in range(steps):
-            trainer.train_step(prefetcher.take(), fraction=0.0, factor=1.0)
-        synchronize()
-        return time.perf_counter() - began
+    def step() -> None:
+        trainer.train_step(prefetcher.take(), fraction=0.0, factor=1.0)
 
     try:
-        first_step_seconds = seconds(1)
-        expected = seconds(WARMUP_STEPS) / WARMUP_STEPS
-        steps = max(1, round(seconds_a_repetition / expected))
+        first_step_seconds = step_seconds(step, 1)
+        steps = max(1, round(seconds_a_repetition / step_seconds(step, WARMUP_STEPS)))
         flops, waited = trainer.progress.flops, prefetcher.waited_seconds
-        repetitions = [seconds(steps) for _ in range(REPETITIONS)]
+        repetitions = [step_seconds(step, steps) for _ in range(REPETITIONS)]
         flops, waited = trainer.progress.flops - flops, prefetcher.waited_seconds - waited
     finally:
         prefetcher.close()
-    step_seconds = statistics.median(repetitions) / steps
+    seconds = statistics.median(repetitions)
     length = store.manifest.seq_len
     return {
         "recipe": recipe,
@@ -110,18 +104,12 @@ def timed_steps(recipe: str, config: PretrainConfig, store: BlockStore, seconds_
         "length": length,
         "micro_batch": config.micro_batch_size or config.batch_size,
         "first_step_seconds": first_step_seconds,
-        "step_seconds": step_seconds,
-        "tokens_per_second": config.batch_size * length / step_seconds,
-        "flops_per_second": flops / (REPETITIONS * steps) / step_seconds,
+        "step_seconds": seconds,
+        "tokens_per_second": config.batch_size * length / seconds,
+        "flops_per_second": flops / (REPETITIONS * steps) / seconds,
         "peak_memory_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
-        "data_wait_share": waited / sum(repetitions),
+        "data_wait_share": waited / (steps * sum(repetitions)),
     }
-
-
-def synchronize() -> None:
-    """Wait until a GPU has finished."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
 
 
 def free_memory() -> None:

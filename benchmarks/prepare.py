@@ -14,12 +14,9 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from common import machine, new_parser, print_table, print_target, save
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
 
 # Worker processes import this file again, so large packages are imported in functions.
 TARGET = 0.8
@@ -73,7 +70,8 @@ def compare(corpus: str, text: str | None, repetitions: int, folder: Path) -> di
     speeds: dict[str, list[float]] = {"encode_batch": [], "prepare": []}
     for repetition in range(repetitions):
         began = time.perf_counter()
-        encode(tokenizer, texts)
+        for first in range(0, len(texts), DOCUMENTS_AT_ONCE):
+            tokenizer.encode_batch(texts[first : first + DOCUMENTS_AT_ONCE])
         speeds["encode_batch"].append(megabytes / (time.perf_counter() - began))
         config = PrepareConfig([corpus], str(tokenizer_folder), folder / f"blocks-{repetition}", text=text)
         began = time.perf_counter()
@@ -88,12 +86,6 @@ def compare(corpus: str, text: str | None, repetitions: int, folder: Path) -> di
         "ratio": medians["prepare"] / medians["encode_batch"],
         "target": TARGET,
     }
-
-
-def encode(tokenizer: Tokenizer, texts: list[str]) -> None:
-    """Tokenize everything with the library's threads."""
-    for first in range(0, len(texts), DOCUMENTS_AT_ONCE):
-        tokenizer.encode_batch(texts[first : first + DOCUMENTS_AT_ONCE])
 
 
 if __name__ == "__main__":

@@ -99,11 +99,11 @@ def make_training(name: str, shape: Shape, folder: Path) -> Training:
     return SIDES[name](shape, config, random_blocks(shape, folder / "blocks"))
 
 
-def step_seconds(training: Training, steps: int) -> float:
+def step_seconds(step: Callable[[], object], steps: int) -> float:
     """Seconds per step, including the work of a GPU."""
     began = time.perf_counter()
     for _ in range(steps):
-        training.step()
+        step()
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return (time.perf_counter() - began) / steps

@@ -152,13 +152,13 @@ def start(name: str, shape: Shape, folder: Path) -> tuple[dict[str, Any], Callab
     """Prepare and warm up a side in its process. Returns its facts and a function that times it."""
     torch.manual_seed(1)
     training = make_training(name, shape, folder)
-    training.first_step_seconds = step_seconds(training, 1)  # compiles, chooses kernels
-    expected = step_seconds(training, 1)
+    training.first_step_seconds = step_seconds(training.step, 1)  # compiles, chooses kernels
+    expected = step_seconds(training.step, 1)
     print(f"{name} is ready, first step {training.first_step_seconds:.1f} s", flush=True)
 
     def measure(seconds: float) -> float:
         """Seconds per step, over as many steps as fit into `seconds`, at least one."""
-        return step_seconds(training, max(1, round(seconds / expected)))
+        return step_seconds(training.step, max(1, round(seconds / expected)))
 
     return training.facts(), measure
 

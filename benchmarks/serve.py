@@ -33,6 +33,18 @@ from predict import make_model, quiet, texts_for
 
 TOLERANCE = 1e-4  # of scores: the order of floating-point sums depends on the batch
 WARM_UP = 50  # requests
+COLUMNS = {
+    "clients": "{clients}",
+    "requests": "{requests:,}",
+    "requests/s": "{requests_per_second:.0f}",
+    "p50 ms": "{p50_ms:.1f}",
+    "p99 ms": "{p99_ms:.1f}",
+    "CPU ms": "{cpu_ms:.1f}",
+    "lost": "{lost}",
+    "wrong": "{wrong}",
+    "MB before, after": "{mb_before:.0f}, {mb_after:.0f}",
+}
+"""Columns of the table with their formats."""
 
 
 def main() -> None:
@@ -66,21 +78,8 @@ def main() -> None:
                 loads.append(result | {"mb_before": before, "mb_after": resident(process)})
     print_table(
         f"elektron serve, {model.name}, one row a request",
-        ("clients", "requests", "requests/s", "p50 ms", "p99 ms", "CPU ms", "lost", "wrong", "MB before, after"),
-        [
-            (
-                str(each["clients"]),
-                f"{each['requests']:,}",
-                f"{each['requests_per_second']:.0f}",
-                f"{each['p50_ms']:.1f}",
-                f"{each['p99_ms']:.1f}",
-                f"{each['cpu_ms']:.1f}",
-                str(each["lost"]),
-                str(each["wrong"]),
-                f"{each['mb_before']:.0f}, {each['mb_after']:.0f}",
-            )
-            for each in loads
-        ],
+        COLUMNS,
+        [[form.format(**each) for form in COLUMNS.values()] for each in loads],
     )
     save(found | {"loads": loads}, options.json)
 

@@ -449,10 +449,9 @@ def test_query_column_is_not_required_in_documents(tmp_path: Path) -> None:
 def test_command_examples_parse(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli, "refuse_missing_inputs", lambda config: None)
     for example in COMMANDS[command].examples:
-        name, *argv = shlex.split(re.split(" [<>] ", example)[0])
-        assert name == command
-        config = _configure(name, COMMANDS[name], argv)[0]
-        assert isinstance(config, load(COMMANDS[name].config))
+        argv = shlex.split(re.split(" [<>] ", example)[0])
+        config = _configure(command, COMMANDS[command], argv)[0]
+        assert isinstance(config, load(COMMANDS[command].config))
         if command == "compare":
             assert parse_sweep(PretrainConfig, config.sweep, ())
 

@@ -36,7 +36,7 @@ def parse_arguments(
         config_class: the dataclass of its settings.
         argv: the arguments after the command's name.
         extra: options besides the settings.
-        examples: command lines for the help, without `elektron`.
+        examples: the arguments of command lines for the help.
         commands_with: returns the commands that have an option such as `--steps`, for messages.
 
     Raises:
@@ -111,7 +111,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser(name: str, config_class: type, extra: Sequence[Option], examples: Sequence[str]) -> _Parser:
-    lines = "".join(f"\n  elektron {line}" for line in examples)
+    lines = "".join(f"\n  elektron {name} {arguments}".rstrip() for arguments in examples)
     parser = _Parser(
         prog=f"elektron {name}",
         usage=usage(name, config_class),

@@ -60,16 +60,12 @@ def did_you_mean(
         dotted: the last part of a dotted name may match alone: `beta1` finds `optimizer.beta1`.
         cutoff: least similarity, from 0 to 1.
     """
-
-    def ratio(a: str, b: str) -> float:
-        return difflib.SequenceMatcher(None, a, b).ratio()
-
     scores = {}
     for candidate in islice(known, MAX_COMPARED):
-        scores[candidate] = ratio(name, candidate)
+        pairs = [(name, candidate)]
         if dotted:
-            last_parts = name.rpartition(".")[2], candidate.rpartition(".")[2]
-            scores[candidate] = max(scores[candidate], ratio(*last_parts))
+            pairs.append((name.rpartition(".")[2], candidate.rpartition(".")[2]))
+        scores[candidate] = max(difflib.SequenceMatcher(None, *pair).ratio() for pair in pairs)
     best = max(scores.values(), default=0.0)
     if best < cutoff:
         return ""

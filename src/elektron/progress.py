@@ -142,7 +142,8 @@ def format_quantity(value: float, unit: str) -> str:
 def format_duration(seconds: float) -> str:
     """The two largest units of a time: `41 s`, `3 min 5 s`, `2 h 10 min`, `4 d 3 h`."""
     units = {"d": 86_400, "h": 3_600, "min": 60, "s": 1}
-    rest, parts = round(seconds), []
+    rest = round(seconds)
+    parts: list[tuple[int, str]] = []
     for name, size in units.items():
         count, rest = divmod(rest, size)
         if count or parts:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -145,11 +146,9 @@ def checkpoint_faults(folder: Path) -> Iterator[str]:
         return
     for path in sorted(folder.glob("*.safetensors")):
         yield from (f"{fault}: {CHECKPOINT_ADVICE}" for fault in _tensor_faults(path))
-    try:
+    with suppress(ElektronError):  # a fault of the run, which is reported with it
         if mismatch := other_run(folder):
             yield mismatch
-    except ElektronError:
-        return  # a fault of the run, which is reported with it
 
 
 def model_faults(folder: Path) -> Iterator[str]:

@@ -59,8 +59,8 @@ def test_rank_and_exposure():
 
 
 def test_p_values_of_random_scores_are_uniform():
-    chooser = random.Random(0)
-    p = [rank(chooser.random(), [chooser.random() for _ in range(99)]) / 100 for _ in range(500)]
+    rng = random.Random(0)
+    p = [rank(rng.random(), [rng.random() for _ in range(99)]) / 100 for _ in range(500)]
     assert kstest(p, "uniform").pvalue > 0.01
 
 

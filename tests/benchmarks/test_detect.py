@@ -41,13 +41,13 @@ def test_wrong_word_spans_and_originals_restore_the_text(benchmark: ModuleType, 
 
 def test_typo_is_one_edit(benchmark: ModuleType) -> None:
     """A letter is left out, inserted or replaced, or two neighbours are swapped."""
-    chooser, word, edits = random.Random(0), "Keyboard", Counter()
+    rng, word, edits = random.Random(0), "Keyboard", Counter()
 
     def without_a_letter(longer: str) -> set[str]:
         return {longer[:place] + longer[place + 1 :] for place in range(len(longer))}
 
     for _ in range(200):
-        found = benchmark.typo(word, chooser)
+        found = benchmark.typo(word, rng)
         assert found not in (None, word)
         if len(found) != len(word):
             shorter, longer = sorted((found, word), key=len)
@@ -62,14 +62,14 @@ def test_typo_is_one_edit(benchmark: ModuleType) -> None:
         assert second == first + 1 and found[first] + found[second] == word[second] + word[first]
         edits["swapped"] += 1
     assert len(edits) == 4 and min(edits.values()) > 20
-    assert benchmark.typo("cat", chooser) is None and benchmark.typo("naïve", chooser) is None
+    assert benchmark.typo("cat", rng) is None and benchmark.typo("naïve", rng) is None
 
 
 def test_confused_words_keep_capitalization(benchmark: ModuleType) -> None:
-    chooser = random.Random(0)
-    assert benchmark.confused("There", chooser) == "Their"
-    assert benchmark.confused("未", chooser) == "末"
-    assert benchmark.confused("zebra", chooser) is None
+    rng = random.Random(0)
+    assert benchmark.confused("There", rng) == "Their"
+    assert benchmark.confused("未", rng) == "末"
+    assert benchmark.confused("zebra", rng) is None
 
 
 def test_threshold_and_metrics_equal_scikit_learn(benchmark: ModuleType) -> None:

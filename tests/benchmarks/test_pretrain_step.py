@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import multiprocessing
 import sys
 from pathlib import Path
 from statistics import median
@@ -40,8 +41,7 @@ def test_every_side_is_measured_and_compared(
             self.ready = self.training.facts()
 
         def run(self, seconds: float) -> float:
-            answer: float = benchmark.step_seconds(self.training, 1)
-            return answer
+            return benchmark.step_seconds(self.training.step, 1)
 
         def close(self) -> None:
             """Nothing to end."""
@@ -84,7 +84,7 @@ def test_a_side_is_measured_in_its_own_process(benchmark: ModuleType, tmp_path: 
     assert side.run(0) > 0
     assert side.run(0.01) > 0
     side.close()
-    assert side.process.exitcode == 0
+    assert not multiprocessing.active_children()
 
 
 def test_recipe_at_full_size_is_compiled(tmp_path: Path, sides: ModuleType) -> None:

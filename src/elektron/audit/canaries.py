@@ -55,10 +55,10 @@ class Secret:
         """Index of the first character of the random part in `text`."""
         return self.text.rindex(self.secret)
 
-    def with_other(self, chooser: random.Random) -> str:
+    def with_other(self, rng: random.Random) -> str:
         """The sentence with another random part."""
         other = "".join(
-            next((chooser.choice(letters) for letters in ALPHABETS if character in letters), character)
+            next((rng.choice(letters) for letters in ALPHABETS if character in letters), character)
             for character in self.secret
         )
         return self.text[: self.start] + other + self.text[self.start + len(self.secret) :]

@@ -140,7 +140,7 @@ class Detector:
         self.first, *self.last = tokenizer("")["input_ids"]  # [CLS] and [SEP]
         longest = min(longest_input(network.config) for network in self.networks)
         longest = min(longest, tokenizer.model_max_length, WINDOW)
-        self.room = longest - len([self.first, *self.last])
+        self.max_tokens = longest - len([self.first, *self.last])
         """Maximum number of tokens in a window, without special tokens."""
 
     def predict(self, records: Sequence[Record]) -> list[Prediction]:
@@ -171,7 +171,9 @@ class Detector:
     def _probabilities(self, texts: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
         """Compute the probability that each token was replaced, for texts given as token ids."""
         spans = [
-            (number, begin, end) for number, ids in enumerate(texts) for begin, end in windows(len(ids), self.room)
+            (number, begin, end)
+            for number, ids in enumerate(texts)
+            for begin, end in windows(len(ids), self.max_tokens)
         ]
         rows = [[self.first, *texts[number][begin:end], *self.last] for number, begin, end in spans]
         outputs: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(rows)
@@ -218,14 +220,14 @@ class Detector:
     ) -> list[list[dict[str, str | float]]]:
         """Predict what could replace each word; `masked` pairs the token ids of its text with the word."""
         mask, tokenizer = self.tokenizer.mask_token_id, self.tokenizer
-        before = (self.room - 1) // 2
+        before = (self.max_tokens - 1) // 2
         rows, places = [], []
         for ids, word in masked:
             left = ids[: word.tokens.start]
             right = ids[word.tokens.stop :]
-            kept = max(before, self.room - 1 - len(right))
+            kept = max(before, self.max_tokens - 1 - len(right))
             left = left[max(0, len(left) - kept) :]
-            right = right[: self.room - 1 - len(left)]
+            right = right[: self.max_tokens - 1 - len(left)]
             rows.append([self.first, *left, mask, *right, *self.last])
             places.append(1 + len(left))
         allowed = self.finder.starts.copy()
@@ -261,20 +263,20 @@ class Detector:
             yield chosen, input_ids.to(self.accelerator.device), attention_mask.to(self.accelerator.device)
 
 
-def windows(length: int, room: int) -> list[tuple[int, int]]:
+def windows(length: int, max_tokens: int) -> list[tuple[int, int]]:
     """Split a text into overlapping windows; the last one ends at the end of the text.
 
     Args:
         length: number of tokens in the text.
-        room: maximum number of tokens in a window.
+        max_tokens: maximum number of tokens in a window.
 
     Returns:
         The first token of each window, and the token after its last.
     """
-    overlap = int(OVERLAP * room)
-    begins = range(0, max(1, length - overlap), room - overlap)
-    ends = [min(begin + room, length) for begin in begins]
-    return [(max(0, end - room), end) for end in ends]
+    overlap = int(OVERLAP * max_tokens)
+    begins = range(0, max(1, length - overlap), max_tokens - overlap)
+    ends = [min(begin + max_tokens, length) for begin in begins]
+    return [(max(0, end - max_tokens), end) for end in ends]
 
 
 def print_marked(text: str, suspicious: Sequence[Prediction]) -> None:

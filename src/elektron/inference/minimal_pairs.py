@@ -146,7 +146,7 @@ def sentence_scores(
     Args:
         scorer: the model, which is moved to the device.
         sentences: the sentences to score.
-        on: the device.
+        accelerator: the device and the precision.
         title: title of the progress bar.
         batch_size: maximum number of sequences in a batch.
     """

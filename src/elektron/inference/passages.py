@@ -92,9 +92,6 @@ class Passages:
         self._index = bm25s.BM25()
         self._index.index((numbers, self._terms), create_empty_token=False, show_progress=False)
 
-    def __len__(self) -> int:
-        return len(self.passages)
-
     def search(self, question: str, count: int) -> list[Passage]:
         """Find the `count` passages with the highest scores, best first; fewer if fewer have a word of the question."""
         known = [self._terms[term] for term in query_terms(question) if term in self._terms]
@@ -136,13 +133,8 @@ class OpenDomainQA:
         ]
         answers: list[list[Prediction]] = [[] for _ in questions]
         for (number, _, passage), prediction in zip(found, self.answerer(records), strict=True):
-            source = {
-                "source": passage.source,
-                "title": passage.title,
-                "passage": passage.text,
-                "passage_score": passage.score,
-            }
-            answers[number].append(prediction | source)
+            source = {"source": passage.source, "title": passage.title}
+            answers[number].append(prediction | source | {"passage": passage.text, "passage_score": passage.score})
         return [best_answer(of_one) for of_one in answers]
 
 

@@ -121,7 +121,7 @@ def main() -> None:
     results: dict[str, Any] = machine()
     results |= {"run": options.run, "rate": options.rate, "seed": options.seed, "kinds": {}}
 
-    found: dict[str, tuple[Scores, Scores]] = {}
+    scores_of_kinds: dict[str, tuple[Scores, Scores]] = {}
     reported: dict[str, list[Changed]] = {}
     for kind, change in kinds(suggesting, counts, options.rate, options.seed).items():
         changed = [change(text) for text in texts]
@@ -130,11 +130,11 @@ def main() -> None:
         if min(len(chosen), len(reported[kind])) < LEAST_TEXTS:
             print(f"{kind}: too few words of the text can be changed so")
             continue
-        found[kind] = score(detector, counts, chosen), score(detector, counts, reported[kind])
-    first_halves = [first for first, _ in found.values()]
+        scores_of_kinds[kind] = score(detector, counts, chosen), score(detector, counts, reported[kind])
+    first_halves = [first for first, _ in scores_of_kinds.values()]
     results["best_threshold"] = best_threshold(first_halves, "discriminator")
     thresholds = {"discriminator": default.threshold, "frequency": best_threshold(first_halves, "frequency")}
-    for kind, (_, scores) in found.items():
+    for kind, (_, scores) in scores_of_kinds.items():
         methods = {method: with_intervals(scores, method, threshold) for method, threshold in thresholds.items()}
         results["kinds"][kind] = methods | {"suggested": suggested(suggesting, reported[kind])}
     unchanged = score(detector, counts, [Changed(text, [], []) for text in texts[middle:]])
@@ -186,11 +186,11 @@ def kinds(
 def change_words(replace: Replace, text: str, rate: float, rng: random.Random) -> Changed | None:
     """Replace words in random order until the fraction `rate` is wrong; None if no word can be replaced."""
     words = list(WORD.finditer(text))
-    most = max(1, round(rate * len(words)))
+    limit = max(1, round(rate * len(words)))
     replacements: dict[int, str] = {}
     for number in rng.sample(range(len(words)), len(words)):
         new = replace(words[number].group(), rng)
-        if new is not None and new != words[number].group() and len(replacements) < most:
+        if new is not None and new != words[number].group() and len(replacements) < limit:
             replacements[number] = new
     return rebuilt(text, {words[number].span(): new for number, new in replacements.items()})
 
@@ -245,18 +245,20 @@ def change_by_generator(detector: Detector, text: str, rate: float, rng: random.
     assert detector.generator is not None
     tokenizer = detector.tokenizer
     words = [word for word in WORD.finditer(text) if LETTERS.fullmatch(word.group())]
-    most = max(1, round(rate * sum(1 for _ in WORD.finditer(text))))
-    spans = sorted(word.span() for word in rng.sample(words, min(most, len(words))))
+    limit = max(1, round(rate * sum(1 for _ in WORD.finditer(text))))
+    spans = sorted(word.span() for word in rng.sample(words, min(limit, len(words))))
     masked = rebuilt(text, dict.fromkeys(spans, tokenizer.mask_token))
     if masked is None:
         return None
     ids = tokenizer(masked.text, truncation=True, return_tensors="pt")["input_ids"]
-    places = (ids[0] == tokenizer.mask_token_id).nonzero()[:, 0]
-    logits = detector.generator(ids.to(detector.accelerator.device)).logits[0, places].float().cpu()
-    chances = logits.softmax(-1)[:, : len(detector.finder.starts)].numpy()
-    chances = chances * (detector.finder.starts & ~np.isin(range(chances.shape[1]), detector.special_ids))
+    positions = (ids[0] == tokenizer.mask_token_id).nonzero()[:, 0]
+    logits = detector.generator(ids.to(detector.accelerator.device)).logits[0, positions].float().cpu()
+    probabilities = logits.softmax(-1)[:, : len(detector.finder.starts)].numpy()
+    probabilities = probabilities * (
+        detector.finder.starts & ~np.isin(range(probabilities.shape[1]), detector.special_ids)
+    )
     replacements = {}
-    for (start, stop), row in zip(spans, chances.tolist(), strict=False):
+    for (start, stop), row in zip(spans, probabilities.tolist(), strict=False):
         for _ in range(100):
             (token,) = rng.choices(range(len(row)), row)
             new = tokenizer.decode([token]).strip()
@@ -301,17 +303,17 @@ def best_threshold(scores: Sequence[Scores], method: str) -> float:
 def with_intervals(scores: Scores, method: str, threshold: float) -> dict[str, Any]:
     """Metrics at a threshold with their 95 % intervals."""
     values = scores.by[method]
-    found = values >= threshold
+    suspicious = values >= threshold
 
     def compute(rows: Rows) -> dict[str, float]:
         weights = np.bincount(np.arange(texts)[rows], minlength=texts)[scores.text]
-        right = (weights * (found & scores.wrong)).sum()
+        right = (weights * (suspicious & scores.wrong)).sum()
         counts = [np.bincount(places, weights * side) for side in (~scores.wrong, scores.wrong)]
         auc = auc_of_histogram(np.stack(counts))
         assert auc is not None  # every text has a wrong word
         return {
             "auc": auc,
-            "precision": float(right / max(1, (weights * found).sum())),
+            "precision": float(right / max(1, (weights * suspicious).sum())),
             "recall": float(right / (weights * scores.wrong).sum()),
         }
 
@@ -349,22 +351,22 @@ def show(results: dict[str, Any]) -> None:
     rows = []
     for kind, methods in results["kinds"].items():
         for method in ("discriminator", "frequency"):
-            found = methods[method]
+            result = methods[method]
             cells = [
-                f"{found['values'][name]:.3f} ({low:.3f} … {high:.3f})"
-                for name, (low, high) in found["intervals"].items()
+                f"{result['values'][name]:.3f} ({low:.3f} … {high:.3f})"
+                for name, (low, high) in result["intervals"].items()
             ]
-            rows.append((f"{kind}, {method}", f"{found['wrong']:,} of {found['words']:,}", *cells))
+            rows.append((f"{kind}, {method}", f"{result['wrong']:,} of {result['words']:,}", *cells))
     print_table(
         f"words that are wrong, rate {results['rate']}",
         ("kind and method", "wrong words", "AUC", "precision", "recall"),
         rows,
     )
     for kind, methods in results["kinds"].items():
-        its = methods["suggested"]
+        suggested = methods["suggested"]
         print(
-            f"{kind}: of {its['found']} wrong words found, the original is suggested first for "
-            f"{its['first']:.1%}, at all for {its['any']:.1%}"
+            f"{kind}: of {suggested['found']} wrong words found, the original is suggested first for "
+            f"{suggested['first']:.1%}, at all for {suggested['any']:.1%}"
         )
     for method, fraction in results["unchanged"].items():
         print(f"{method}: {fraction:.1%} of the words of unchanged text are suspicious")

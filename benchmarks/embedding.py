@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--max-length", type=int, default=64)
     options = parser.parse_args()
-    found = machine()
+    environment = machine()
     scored = "label" in columns(options.test)
     results: dict[str, list[dict[str, float]]] = {
         "before": [in_new_process(measure, options.encoder, options.test, options.max_length)]
@@ -59,7 +59,7 @@ def main() -> None:
         for name, of_seeds in results.items()
     }
     settings = {name: str(value) for name, value in vars(options).items()}
-    save({"machine": found, "settings": settings, "values": results, "summary": summary}, options.json)
+    save({"machine": environment, "settings": settings, "values": results, "summary": summary}, options.json)
 
 
 def columns(path: str) -> dict[str, list[Any]]:

@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    found = machine()
+    environment = machine()
     folders = {"PyTorch fp32": options.model}
     for folder in options.exported:
         folders[f"ONNX {read_json(Path(folder, EXPORT_FILE))['precision']}"] = folder
@@ -75,7 +75,7 @@ def main() -> None:
     )
     for result in quality.values():
         del result["answers"]
-    save(found | {"quality": quality, "seconds": times, "speedups": speedups}, options.json)
+    save(environment | {"quality": quality, "seconds": times, "speedups": speedups}, options.json)
 
 
 def same(ours: dict[str, Any], theirs: dict[str, Any]) -> float:

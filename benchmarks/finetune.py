@@ -76,13 +76,13 @@ def main() -> None:
         ("lengths of", "by length", "to longest", "ratio", "ratios of the rounds"),
         [
             (
-                found["name"],
-                f"{found['by_length']:.1f}",
-                f"{found['to_longest']:.1f}",
-                f"{found['ratio']:.2f}",
-                ", ".join(f"{ratio:.2f}" for ratio in found["ratios"]),
+                result["name"],
+                f"{result['by_length']:.1f}",
+                f"{result['to_longest']:.1f}",
+                f"{result['ratio']:.2f}",
+                ", ".join(f"{ratio:.2f}" for ratio in result["ratios"]),
             )
-            for found in sets
+            for result in sets
         ],
     )
     print_target("SST-2, ratio", sets[0]["ratio"], TARGET)
@@ -110,7 +110,7 @@ def compare(name: str, recipe_name: str, rows: int, rounds: int) -> dict[str, An
     for _ in range(rounds):
         for side, task in sides.items():
             speeds[side].append(samples_per_second(task, recipe_name, features, tokenizer))
-    medians = {side: statistics.median(found) for side, found in speeds.items()}
+    medians = {side: statistics.median(values) for side, values in speeds.items()}
     return {
         "name": name,
         "rows": rows,

@@ -157,7 +157,7 @@ def lines(out: Path) -> list[dict[str, Any]]:
 
 def parsed(content: list[str]) -> list[dict[str, Any]]:
     """Records without an incomplete last line; those of training get their seconds per step."""
-    found = []
+    records = []
     before = {"step": 0, "tokens": 0}
     for line in content:
         if not line.endswith("}"):
@@ -167,8 +167,8 @@ def parsed(content: list[str]) -> list[dict[str, Any]]:
             tokens = (record["tokens"] - before["tokens"]) / (record["step"] - before["step"])
             record["seconds_of_a_step"] = tokens / record["tokens_per_second"]
             before = record
-        found.append(record)
-    return found
+        records.append(record)
+    return records
 
 
 def show(seen: Observed, kills_per_hour: float) -> None:

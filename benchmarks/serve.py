@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60, help="least time of the last")
     options = parser.parse_args()
     quiet()
-    found = machine()
+    environment = machine()
     with tempfile.TemporaryDirectory() as folder:
         model = options.model
         if model is None:
@@ -81,7 +81,7 @@ def main() -> None:
         COLUMNS,
         [[form.format(**each) for form in COLUMNS.values()] for each in loads],
     )
-    save(found | {"loads": loads}, options.json)
+    save(environment | {"loads": loads}, options.json)
 
 
 @contextmanager

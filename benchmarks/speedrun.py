@@ -229,10 +229,10 @@ def measured(config: PretrainConfig, blimp: str | None, probes: dict[str, Finetu
     if blimp is not None:
         result = evaluate(EvaluateConfig(model=str(config.out), blimp=blimp))
         kinds = {"masked language model": "generator", "discriminator": "discriminator"}
-        for found in result["models"].values():
-            row[f"blimp_{kinds[found['kind']]}"] = found["accuracy"]
-            row[f"blimp_{kinds[found['kind']]}_phenomena"] = {
-                name: each["accuracy"] for name, each in found.get("phenomenon", {}).items()
+        for network in result["models"].values():
+            row[f"blimp_{kinds[network['kind']]}"] = network["accuracy"]
+            row[f"blimp_{kinds[network['kind']]}_phenomena"] = {
+                name: each["accuracy"] for name, each in network.get("phenomenon", {}).items()
             }
     for name, probe in probes.items():
         row[name], row[f"{name}_seeds"] = probed(probe, config.out, name)

@@ -274,8 +274,8 @@ def test_closed_output_pipe_is_no_error(help: bool) -> None:
 def test_unwritable_stdout_is_reported(run: str) -> None:
     done = shell(f"$python {run} >/dev/full")
     assert done.returncode == 2
-    said = [line for line in done.stderr.decode().splitlines() if "speaking" not in line]
-    assert len(said) == 1 and said[0].startswith("elektron: standard output cannot be written (")
+    errors = [line for line in done.stderr.decode().splitlines() if "speaking" not in line]
+    assert len(errors) == 1 and errors[0].startswith("elektron: standard output cannot be written (")
 
 
 @pytest.mark.parametrize("where", ["2>/dev/full", "2>&- <&-"])
@@ -295,7 +295,7 @@ def test_characters_outside_stdout_encoding_are_escaped(encoding: str) -> None:
 
 def test_os_error_is_reported_in_one_line(install: Install, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     long = "a" * 5000
-    for error, said in (
+    for error, expected in (
         (PermissionError(13, "Permission denied", "/closed/x"), "/closed/x: Permission denied"),
         (OSError(36, "File name too long", long), "…"),
         (OSError(28, "No space left on device"), "No space left on device"),
@@ -306,7 +306,7 @@ def test_os_error_is_reported_in_one_line(install: Install, capsys: pytest.Captu
 
         install("report", fail)
         answer = complaint(capsys, "report", "x")
-        assert said in answer and len(answer) < 400
+        assert expected in answer and len(answer) < 400
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
@@ -384,9 +384,9 @@ def test_inaccessible_path_is_named_in_error_without_traceback(
     name = str(closed) if kind == "closed" else "a" * 5000
     places = dict.fromkeys(("CLOSED", "CORPUS", "TOKENIZER"), name) | {"OUT": "out", "BLOCKS": str(blocks)}
     assert main([places.get(word, word) for word in shlex.split(line)]) == 2
-    said = capsys.readouterr().err.splitlines()
-    assert all(each.startswith("elektron: ") for each in said)
-    assert name[:100] in said[-1] and len(said[-1]) < 6000
+    lines = capsys.readouterr().err.splitlines()
+    assert all(each.startswith("elektron: ") for each in lines)
+    assert name[:100] in lines[-1] and len(lines[-1]) < 6000
 
 
 def _refusing(function: Callable[..., Any], closed: Path, error: OSError) -> Callable[..., Any]:

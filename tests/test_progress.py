@@ -134,8 +134,8 @@ def test_format_quantity() -> None:
 def test_terminal_escapes_in_titles_and_notes_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     with Progress("\x1b[31mfile\n.txt", 1, "rows") as bar:
         bar.update(1, "\x9b2J")
-    said = capsys.readouterr().err
-    assert said.startswith("\\x1b[31mfile\\n.txt: 1 rows") and said.endswith(" · \\x9b2J\n")
+    err = capsys.readouterr().err
+    assert err.startswith("\\x1b[31mfile\\n.txt: 1 rows") and err.endswith(" · \\x9b2J\n")
 
 
 def test_output_contains_no_terminal_escapes(capsys: pytest.CaptureFixture[str]) -> None:

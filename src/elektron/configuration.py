@@ -196,20 +196,20 @@ def settings(cls: type) -> list[Setting]:
         if is_dataclass(base)
         for field in dataclasses.fields(base)
     }
-    found: list[Setting] = []
+    result: list[Setting] = []
     for field in dataclasses.fields(cls):
         hint = hints[field.name]
         if is_dataclass(hint):
             assert isinstance(hint, type)
             for inner in settings(hint):
                 name, group = f"{field.name}.{inner.name}", inner.group or summary(hint)
-                found.append(dataclasses.replace(inner, name=name, group=group))
+                result.append(dataclasses.replace(inner, name=name, group=group))
             continue
         parts = [part for part in _union(hint) if part is not types.NoneType]
         (plain,) = (get_args(p)[0] if get_origin(p) is Annotated else p for p in parts)
         extras = [extra for part in parts for extra in getattr(part, "__metadata__", ())]
         factory = field.default_factory
-        found.append(
+        result.append(
             Setting(
                 name=field.name,
                 type=plain,
@@ -223,7 +223,7 @@ def settings(cls: type) -> list[Setting]:
                 equivalent_options=tuple(name for e in extras if isinstance(e, EquivalentOptions) for name in e.names),
             )
         )
-    return sorted(found, key=lambda setting: setting.name.partition(".")[0] in inherited)
+    return sorted(result, key=lambda setting: setting.name.partition(".")[0] in inherited)
 
 
 def _union(hint: Any) -> tuple[Any, ...]:
@@ -258,13 +258,13 @@ def validate(cls: type, values: Mapping[str, Any], label: Callable[[str], str] =
     Raises:
         ElektronError: a name does not exist, or a value does not fit.
     """
-    known = {setting.name: setting for setting in settings(cls)}
+    by_name = {setting.name: setting for setting in settings(cls)}
     converted = {}
     for name, value in _flatten(cls, values, label):
-        if name not in known:
+        if name not in by_name:
             shown = label(name if name.isprintable() else _short.repr(name))
-            raise ElektronError(f"{shown} is not a setting{suggest_setting(name, known, label)}")
-        converted[name] = _convert(known[name], value, label(name))
+            raise ElektronError(f"{shown} is not a setting{suggest_setting(name, by_name, label)}")
+        converted[name] = _convert(by_name[name], value, label(name))
     return converted
 
 
@@ -362,13 +362,13 @@ def _typed(kind: Any, value: Any) -> Any:
 
 def to_flat_dict(config: Any) -> dict[str, Any]:
     """All values of a configuration under their dotted names."""
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for name, value in vars(config).items():
         if is_dataclass(value):
-            found |= {f"{name}.{inner}": v for inner, v in to_flat_dict(value).items()}
+            flat |= {f"{name}.{inner}": v for inner, v in to_flat_dict(value).items()}
         else:
-            found[name] = value
-    return found
+            flat[name] = value
+    return flat
 
 
 def differences(a: Any, b: Any, ignore: tuple[str, ...] = ()) -> list[str]:
@@ -434,18 +434,18 @@ def format_value(value: Any) -> str:
     return str(value)
 
 
-def suggest_setting(name: str, known: Iterable[str], label: Callable[[str], str] = str, cutoff: float = CUTOFF) -> str:
+def suggest_setting(name: str, names: Iterable[str], label: Callable[[str], str] = str, cutoff: float = CUTOFF) -> str:
     """The new name of a setting that was renamed, or else the most similar names, as in `did_you_mean`."""
-    known = list(known)
+    names = list(names)
     old_name = name.replace("-", "_")
     for old, new in RENAMED.items():
         if old_name in (old, old.rpartition(".")[2]):
-            for candidate in known:
+            for candidate in names:
                 if candidate.replace("-", "_") == new:
                     return f": it is now {label(candidate)}"
                 if candidate.startswith(f"{new}."):  # a group
                     return f": it is now {label(new)}"
-    return did_you_mean(name, known, label, dotted=True, cutoff=cutoff)
+    return did_you_mean(name, names, label, dotted=True, cutoff=cutoff)
 
 
 def _option(name: str) -> str:

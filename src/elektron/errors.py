@@ -49,19 +49,19 @@ def requires_extra(extra: str, what: str) -> Iterator[None]:
 
 
 def did_you_mean(
-    name: str, known: Iterable[str], label: Callable[[str], str] = str, dotted: bool = False, cutoff: float = CUTOFF
+    name: str, names: Iterable[str], label: Callable[[str], str] = str, dotted: bool = False, cutoff: float = CUTOFF
 ) -> str:
     """`: did you mean X?` with the names most similar to `name`, or nothing where none is similar.
 
     Args:
         name: the misspelt name.
-        known: the valid names.
+        names: the valid names.
         label: turns a valid name into its form in the message.
         dotted: the last part of a dotted name may match alone: `beta1` finds `optimizer.beta1`.
         cutoff: least similarity, from 0 to 1.
     """
     scores = {}
-    for candidate in islice(known, MAX_COMPARED):
+    for candidate in islice(names, MAX_COMPARED):
         pairs = [(name, candidate)]
         if dotted:
             pairs.append((name.rpartition(".")[2], candidate.rpartition(".")[2]))

@@ -47,18 +47,18 @@ def parse_sweep(
         ElektronError: a setting that does not exist, cannot be varied or is named twice, or a
             value that does not fit.
     """
-    known = [setting.name for setting in settings(cls) if setting.name not in fixed]
-    found: dict[str, list[Any]] = {}
+    names = [setting.name for setting in settings(cls) if setting.name not in fixed]
+    sweep: dict[str, list[Any]] = {}
     for item in items:
         name, values = parse_item(item, option)
-        if name not in known:
-            near = suggest_setting(name, known) or f": {', '.join(known)}"
+        if name not in names:
+            near = suggest_setting(name, names) or f": {', '.join(names)}"
             raise ElektronError(f"{option}: {name} cannot be varied{near}")
-        if name in found:
+        if name in sweep:
             raise ElektronError(f"{option}: {name} is named twice: give all its values at once")
         label = f"{option} {{}}".format
-        found[name] = [validate(cls, {name: value}, label)[name] for value in values]
-    return found
+        sweep[name] = [validate(cls, {name: value}, label)[name] for value in values]
+    return sweep
 
 
 def combinations(values: Mapping[str, list[Any]]) -> list[dict[str, Any]]:

@@ -138,11 +138,11 @@ def checkpoint_faults(folder: Path) -> Iterator[str]:
     from elektron.pretraining.checkpoint import faults, other_run
 
     try:
-        found = [f"{fault}: {CHECKPOINT_ADVICE}" for fault in faults(folder)]
+        lines = [f"{fault}: {CHECKPOINT_ADVICE}" for fault in faults(folder)]
     except ElektronError as error:
-        found = [str(error)]
-    if found:
-        yield from found
+        lines = [str(error)]
+    if lines:
+        yield from lines
         return
     for path in sorted(folder.glob("*.safetensors")):
         yield from (f"{fault}: {CHECKPOINT_ADVICE}" for fault in _tensor_faults(path))
@@ -153,22 +153,22 @@ def checkpoint_faults(folder: Path) -> Iterator[str]:
 
 def model_faults(folder: Path) -> Iterator[str]:
     """A line for every file of a model that is missing or damaged."""
-    found = checksum_faults(folder)
+    faults = checksum_faults(folder)
     weights = {folder / WEIGHTS}
     if (folder / SHARDS).is_file():
         try:
             index = read_json(folder / SHARDS)["weight_map"]
             weights = {folder / str(file) for file in index.values()}
         except (OSError, AttributeError, *MALFORMED):
-            found[folder / SHARDS] = f"{folder / SHARDS} is damaged (no weight_map)"
+            faults[folder / SHARDS] = f"{folder / SHARDS} is damaged (no weight_map)"
     if (folder / EXPORT_FILE).is_file():
         weights = set()  # those of an exported model have checksums
-    for path in {folder / CONFIG, *weights} - found.keys() - set(folder.iterdir()):
-        found[path] = f"{path} is missing: export the model again"
-    yield from (found[path] for path in sorted(found))
-    for path in sorted(set(folder.glob("*.safetensors")) - found.keys()):
+    for path in {folder / CONFIG, *weights} - faults.keys() - set(folder.iterdir()):
+        faults[path] = f"{path} is missing: export the model again"
+    yield from (faults[path] for path in sorted(faults))
+    for path in sorted(set(folder.glob("*.safetensors")) - faults.keys()):
         yield from _tensor_faults(path)
-    yield from _json_faults(folder, checked=found.keys())
+    yield from _json_faults(folder, checked=faults.keys())
 
 
 def _tensor_faults(path: Path) -> Iterator[str]:

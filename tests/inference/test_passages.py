@@ -158,8 +158,8 @@ def test_answers_come_with_passage_and_source(corpus):
 
 
 def read(answer: str, margin: float, score: float, passage_score: float) -> dict:
-    said = {"answer": answer, "no_answer_margin": margin, "score": score}
-    return NO_ANSWER | said | {"passage_score": passage_score}
+    answered = {"answer": answer, "no_answer_margin": margin, "score": score}
+    return NO_ANSWER | answered | {"passage_score": passage_score}
 
 
 def test_best_answer_combines_reader_and_retriever_scores():

@@ -118,14 +118,14 @@ def read_secrets(path: Path) -> list[Secret]:
     if not path.is_file():
         raise ElektronError(f"{path}: no such file: `elektron canaries` writes it")
     try:
-        found: list[Secret] = from_json(read_json(path).get("secrets"), list[Secret], "secrets")
+        secrets: list[Secret] = from_json(read_json(path).get("secrets"), list[Secret], "secrets")
     except (OSError, ValueError) as error:
         raise ElektronError(
             f"{path}: {error}: it must have secrets, a list of objects with text, secret and copies"
         ) from error
-    if not found:
+    if not secrets:
         raise ElektronError(f"{path}: no secrets")
-    return found
+    return secrets
 
 
 def as_sentence(text: str, secret: Secret, tokenizer: PreTrainedTokenizerBase) -> Sentence:

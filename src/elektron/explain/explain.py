@@ -56,13 +56,13 @@ def explain(config: ExplainConfig) -> dict[str, Any]:
         predictions = []
         with Progress("these texts", len(records), "texts", shown=config.input != STDIN, brief=True) as bar:
             for record in records:
-                found = explainer.explain(record, seed=len(measured))
-                gaps.extend(each.attribution.gap for each in found.answers if each.attribution)
-                measured.append([each.faithfulness for each in found.answers if each.faithfulness])
+                explanation = explainer.explain(record, seed=len(measured))
+                gaps.extend(each.attribution.gap for each in explanation.answers if each.attribution)
+                measured.append([each.faithfulness for each in explanation.answers if each.faithfulness])
                 if is_page and len(shown) < SHOWN:
-                    shown.append(found)
-                explanation = {} if is_page else {"explanation": found.as_json()}
-                predictions.append(found.reading.prediction | explanation)
+                    shown.append(explanation)
+                column = {} if is_page else {"explanation": explanation.as_json()}
+                predictions.append(explanation.reading.prediction | column)
                 bar.update(len(predictions))
         return predictions
 

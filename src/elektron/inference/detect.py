@@ -81,10 +81,10 @@ def detect(config: DetectConfig) -> int:
         if config.output is None and sys.stdout.isatty():
 
             def show(records: Sequence[Record]) -> list[Prediction]:
-                found = detector.predict(records)
-                for record, prediction in zip(records, found, strict=True):
+                predictions = detector.predict(records)
+                for record, prediction in zip(records, predictions, strict=True):
                     print_marked(record.values["text"], prediction["suspicious"])
-                return found
+                return predictions
 
             return predict_rows(config, TEXTS, detector.tokenizer, show, lambda rows: None)
         return predict_rows(config, TEXTS, detector.tokenizer, detector.predict, write)
@@ -158,10 +158,10 @@ class Detector:
         ids_of_texts: list[list[int]] = encoded["input_ids"]
         probabilities = self._probabilities(ids_of_texts)
         rows = zip(texts, ids_of_texts, encoded["offset_mapping"], probabilities, strict=True)
-        found = [[word for word in self._words(*row) if word.probability >= self.config.threshold] for row in rows]
-        suspicious = [[word.as_json(text) for word in words] for text, words in zip(texts, found, strict=True)]
+        hits = [[word for word in self._words(*row) if word.probability >= self.config.threshold] for row in rows]
+        suspicious = [[word.as_json(text) for word in words] for text, words in zip(texts, hits, strict=True)]
         if self.generator is not None:
-            masked = [(ids, word) for ids, words in zip(ids_of_texts, found, strict=True) for word in words]
+            masked = [(ids, word) for ids, words in zip(ids_of_texts, hits, strict=True) for word in words]
             suggestions = self._suggestions(self.generator, masked)
             for entry, suggested in zip(chain(*suspicious), suggestions, strict=True):
                 entry["suggestions"] = suggested
@@ -182,13 +182,13 @@ class Detector:
                 logits = replaced_logits(self.discriminator, input_ids, attention_mask)
             for row, values in zip(chosen, logits.sigmoid().cpu().numpy(), strict=True):
                 outputs[row] = values[1:]
-        found = [np.zeros(len(ids), np.float32) for ids in texts]
+        probabilities = [np.zeros(len(ids), np.float32) for ids in texts]
         read_to = [0] * len(texts)
         for (number, begin, end), values in zip(spans, outputs, strict=True):
             middle = (begin + read_to[number]) // 2  # the middle of the overlap with the previous window
-            found[number][middle:end] = values[middle - begin : end - begin]
+            probabilities[number][middle:end] = values[middle - begin : end - begin]
             read_to[number] = end
-        return found
+        return probabilities
 
     def _words(
         self, text: str, ids: Sequence[int], offsets: Sequence[tuple[int, int]], probabilities: NDArray[np.float32]
@@ -233,7 +233,7 @@ class Detector:
         allowed = self.finder.starts.copy()
         allowed[self.special_ids] = False
         refused = torch.from_numpy(~allowed).to(self.accelerator.device)
-        found: list[list[dict[str, str | float]]] = [[]] * len(rows)
+        suggestions: list[list[dict[str, str | float]]] = [[]] * len(rows)
         for chosen, input_ids, attention_mask in self._batches(rows):
             positions = torch.tensor([places[row] for row in chosen], device=self.accelerator.device)
             with self.accelerator.autocast():
@@ -243,7 +243,7 @@ class Detector:
             for row, values, tokens in zip(chosen, *map(Tensor.tolist, best), strict=True):
                 ids, word = masked[row]
                 itself = ids[word.tokens]
-                found[row] = [
+                suggestions[row] = [
                     {
                         "word": readable(tokenizer.convert_ids_to_tokens(token), tokenizer.backend_tokenizer).strip(),
                         "probability": round(value, DIGITS),
@@ -251,7 +251,7 @@ class Detector:
                     for value, token in zip(values, tokens, strict=True)
                     if [token] != itself and value > 0
                 ][: self.config.suggestions]
-        return found
+        return suggestions
 
     def _batches(self, rows: Sequence[Sequence[int]]) -> Iterator[tuple[list[int], Tensor, Tensor]]:
         """Yield batches of rows of token ids: the row numbers, `input_ids` and `attention_mask`, `(batch, length)`."""

@@ -89,9 +89,9 @@ def evaluate_minimal_pairs(config: EvaluateConfig) -> dict[str, Any]:
 
 def models_of(name: str) -> dict[str, str]:
     """The models to evaluate, by the name shown: both networks of a pre-training run, else the one model."""
-    inside = {part: network_of_run(name, part) for part in (GENERATOR, DISCRIMINATOR)}
-    found = {part: place for part, place in inside.items() if place is not None}
-    return found or {Path(name).name if Path(name).exists() else name: name}
+    folders = {part: network_of_run(name, part) for part in (GENERATOR, DISCRIMINATOR)}
+    networks = {part: folder for part, folder in folders.items() if folder is not None}
+    return networks or {Path(name).name if Path(name).exists() else name: name}
 
 
 def evaluate_model(
@@ -221,8 +221,8 @@ def table(models: dict[str, dict[str, Any]]) -> str:
     """Format the accuracies by phenomenon and over all pairs as a Markdown table, with a column for each model."""
     rows = []
     for name in [*sorted(next(iter(models.values())).get("phenomenon", {})), ALL]:
-        found = [model if name == ALL else model["phenomenon"][name] for model in models.values()]
-        cells = [f"{each['accuracy']:.3f} ({each['interval'][0]:.3f} … {each['interval'][1]:.3f})" for each in found]
-        rows.append([markdown.plain(name), f"{found[0]['pairs']:,}", *cells])
+        results = [model if name == ALL else model["phenomenon"][name] for model in models.values()]
+        cells = ["{:.3f} ({:.3f} … {:.3f})".format(each["accuracy"], *each["interval"]) for each in results]
+        rows.append([markdown.plain(name), f"{results[0]['pairs']:,}", *cells])
     columns = [f"{markdown.plain(name)} ({model['kind']})" for name, model in models.items()]
     return markdown.table(["phenomenon", "pairs", *columns], rows)

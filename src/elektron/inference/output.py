@@ -189,11 +189,11 @@ class _Header:
         if is_first:
             names = dict.fromkeys(name for row in rows for name in row)
             self.names = sorted(names, key=lambda name: name.startswith(PREFIX))
-        known = set(self.names)
+        columns = set(self.names)
         for number, row in enumerate(rows, start=self._rows + 1):
-            if more := [name for name in row if name not in known]:
+            if new := [name for name in row if name not in columns]:
                 raise ElektronError(
-                    f"row {number:,} has a column {more[0]!r} that none of the first rows has, and "
+                    f"row {number:,} has a column {new[0]!r} that none of the first rows has, and "
                     f"a {self.suffix} has the same columns from its beginning on: write .jsonl instead"
                 )
         self._rows += len(rows)

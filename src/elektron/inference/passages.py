@@ -94,10 +94,10 @@ class Passages:
 
     def search(self, question: str, count: int) -> list[Passage]:
         """Find the `count` passages with the highest scores, best first; fewer if fewer have a word of the question."""
-        known = [self._terms[term] for term in query_terms(question) if term in self._terms]
-        if not known:
+        term_ids = [self._terms[term] for term in query_terms(question) if term in self._terms]
+        if not term_ids:
             return []
-        scores = self._index.get_scores(known)
+        scores = self._index.get_scores(term_ids)
         best = np.argsort(-scores, kind="stable")[:count]
         return [
             replace(self.passages[number], score=round(float(scores[number]), 4))
@@ -123,16 +123,16 @@ class OpenDomainQA:
             `score` is the model's score of the answer, `passage_score` the BM25 score of the passage. If no passage
             has an answer, the prediction is `NO_ANSWER`, and `score` the highest score of "no answer".
         """
-        found = [
+        retrieved = [
             (number, question, passage)
             for number, question in enumerate(questions)
             for passage in self.passages.search(str(question.values["question"]), self.count)
         ]
         records = [
-            replace(question, values=question.values | {"context": passage.text}) for _, question, passage in found
+            replace(question, values=question.values | {"context": passage.text}) for _, question, passage in retrieved
         ]
         answers: list[list[Prediction]] = [[] for _ in questions]
-        for (number, _, passage), prediction in zip(found, self.answerer(records), strict=True):
+        for (number, _, passage), prediction in zip(retrieved, self.answerer(records), strict=True):
             source = {"source": passage.source, "title": passage.title}
             answers[number].append(prediction | source | {"passage": passage.text, "passage_score": passage.score})
         return [best_answer(of_one) for of_one in answers]
@@ -171,13 +171,13 @@ class SemanticSearch:
             For each query a dictionary with `passages`, nearest first; each has `text`, `title`, `source` and, as
             `score`, the cosine.
         """
-        found: list[Prediction] = []
+        results: list[Prediction] = []
         for query in self._embeddings(queries):
             cosines = self.vectors @ query
             nearest = np.argsort(-cosines, kind="stable")[: self.count]
             passages = [replace(self.passages[n], score=round(float(cosines[n]), 4)) for n in nearest]
-            found.append({"passages": list(map(asdict, passages))})
-        return found
+            results.append({"passages": list(map(asdict, passages))})
+        return results
 
     def _embeddings(self, records: Sequence[Record]) -> NDArray[np.float32]:
         return unit(np.array([each["embedding"] for each in self.embed(records)], dtype=np.float32))
@@ -200,13 +200,13 @@ def best_answer(answers: Sequence[Prediction]) -> Prediction:
 
 def terms(text: str) -> list[str]:
     """The index terms of a text: lowercase words; for Chinese and Japanese, pairs of adjacent characters."""
-    found: list[str] = []
+    result: list[str] = []
     for run in TERM.findall(text.lower()):
         if len(run) == 1 or run.isascii() or not CHARACTER.match(run):
-            found.append(run)
+            result.append(run)
         else:
-            found += map("".join, pairwise(run))
-    return found
+            result += map("".join, pairwise(run))
+    return result
 
 
 def query_terms(question: str) -> list[str]:
@@ -245,10 +245,10 @@ def length(text: str) -> float:
 def title_of(document: str) -> str:
     """The first line of a document, cut after TITLE_WORDS words."""
     first = document.split("\n", 1)[0].strip()
-    found = WORD.findall(first)
-    if len(found) <= TITLE_WORDS:
+    words = WORD.findall(first)
+    if len(words) <= TITLE_WORDS:
         return first
-    return "".join(found[:TITLE_WORDS]).strip() + " …"
+    return "".join(words[:TITLE_WORDS]).strip() + " …"
 
 
 def read_passages(corpus: Corpus, words: int) -> Iterator[tuple[Passage, str]]:

@@ -166,6 +166,6 @@ class AvailableInput(RawIOBase):
         """Read what is available, up to the buffer's size; 0 at the end."""
         if self.may_wait and not select([self.stream], [], [], 0)[0]:
             self.before_waiting()
-        found: bytes = self.stream.read1(len(buffer))
-        buffer[: len(found)] = found
-        return len(found)
+        data: bytes = self.stream.read1(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)

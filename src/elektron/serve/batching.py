@@ -32,7 +32,7 @@ class QueueFullError(Exception):
 class _Request:
     answer: Answer
     records: Sequence[Record]
-    most: int
+    max_rows: int
     future: asyncio.Future[list[Any]]
     answers: list[Any] = field(default_factory=list)
     taken: int = 0
@@ -64,7 +64,7 @@ class Batcher:
         self._waiting: deque[_Request] = deque()
         self._arrived = asyncio.Event()
 
-    async def submit(self, answer: Answer, records: Sequence[Record], most: int = ROWS_AT_ONCE) -> list[Any]:
+    async def submit(self, answer: Answer, records: Sequence[Record], max_rows: int = ROWS_AT_ONCE) -> list[Any]:
         """Queue records and return their answers, in order.
 
         If the caller is cancelled, the records not yet answered are dropped.
@@ -72,7 +72,7 @@ class Batcher:
         Args:
             answer: called on the worker thread.
             records: all with the same roles.
-            most: maximum number of records that `answer` is called with.
+            max_rows: maximum number of records that `answer` is called with.
 
         Raises:
             QueueFullError: too many rows wait.
@@ -81,7 +81,7 @@ class Batcher:
         if self.rows + len(records) > self.max_queue and self.rows:
             raise QueueFullError
         future = asyncio.get_running_loop().create_future()
-        request = _Request(answer, records, most, future)
+        request = _Request(answer, records, max_rows, future)
         self.rows += len(records)
         self._waiting.append(request)
         self._arrived.set()
@@ -117,7 +117,7 @@ class Batcher:
         taken: list[tuple[_Request, int]] = []
         passed: list[_Request] = []
         characters = 0
-        while self._waiting and (not taken or len(taken) < taken[0][0].most):
+        while self._waiting and (not taken or len(taken) < taken[0][0].max_rows):
             request = self._waiting.popleft()
             if request.future.done():
                 continue

@@ -160,12 +160,12 @@ def explanations_of(
         return None
 
     def explain(records: Sequence[Record]) -> list[dict[str, Any]]:
-        found = []
+        results = []
         for record in records:
             explanation = explainer.explain(record)
             reading = explanation.reading
             places = [[word.part, word.start, word.end] for word in reading.words]
-            found.append(explanation.as_json() | {"parts": reading.parts, "places": places})
-        return found
+            results.append(explanation.as_json() | {"parts": reading.parts, "places": places})
+        return results
 
     return explain

@@ -29,8 +29,7 @@ class Progress:
     Args:
         title: title of the job.
         total: amount of the whole job, or None if unknown.
-        unit: what is counted, such as `steps`; large numbers of `bytes` and `seconds` are written in larger
-            units.
+        unit: what is counted, such as `steps`; large numbers of `bytes` and `seconds` are written in larger units.
         shown: False in a process that prints nothing because another one does.
         brief: the bar is removed at the end, and a log gets lines only if the job takes long.
     """

@@ -44,8 +44,7 @@ def parse_sweep(
         option: the option that messages name.
 
     Raises:
-        ElektronError: a setting that does not exist, cannot be varied or is named twice, or a
-            value that does not fit.
+        ElektronError: a setting that does not exist, cannot be varied or is named twice, or a value that does not fit.
     """
     names = [setting.name for setting in settings(cls) if setting.name not in fixed]
     sweep: dict[str, list[Any]] = {}

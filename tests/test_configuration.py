@@ -363,20 +363,9 @@ def test_paper_recipes_match_paper(recipe: str) -> None:
     config = pretrain_config(recipe)
     network, optimizer = config.network, config.optimizer
     assert PAPER[recipe] == (
-        *(
-            network.num_hidden_layers,
-            network.hidden_size,
-            network.intermediate_size,
-            network.num_attention_heads,
-            network.embedding_size,
-        ),
-        *(
-            network.generator_width,
-            config.batch_size,
-            optimizer.learning_rate,
-            config.steps,
-            config.masking.mask_probability,
-        ),
+        *(network.num_hidden_layers, network.hidden_size, network.intermediate_size, network.num_attention_heads),
+        *(network.embedding_size, network.generator_width, config.batch_size, optimizer.learning_rate),
+        *(config.steps, config.masking.mask_probability),
     )
     assert (config.family, config.objective, config.plan) == ("electra", "rtd", "joint")
     assert (network.dropout, network.max_position_embeddings) == (0.1, 512)

@@ -60,9 +60,6 @@ class PushConfig(ValidatedConfig):
 def push(config: PushConfig) -> dict[str, Any]:
     """Show what would be uploaded, and upload it if asked to.
 
-    Args:
-        config: the settings.
-
     Returns:
         `repository`, `private`, `files` with their sizes in bytes, `left_out`, and `url` of the commit, None in a dry
         run.

@@ -55,8 +55,7 @@ def parse_sweep(
             raise ElektronError(f"{option}: {name} cannot be varied{near}")
         if name in sweep:
             raise ElektronError(f"{option}: {name} is named twice: give all its values at once")
-        label = f"{option} {{}}".format
-        sweep[name] = [validate(cls, {name: value}, label)[name] for value in values]
+        sweep[name] = [validate(cls, {name: value}, label=f"{option} {{}}".format)[name] for value in values]
     return sweep
 
 

@@ -146,12 +146,7 @@ def read_tokens(
 ) -> Reading:
     """Read the first window of a sentence; the answers are its entities or, without a scheme, each tag but O.
 
-    Args:
-        task: the task of the model.
-        model: the model, on its device.
-        tokenizer: the tokenizer of the model.
-        record: the sentence.
-        number: number, from 1, of the one word whose tag is explained instead.
+    With a `number`, from 1, the only answer is the tag of the word with this number.
     """
     tokens = tokens_of(record)
     encoded, features = task.encoded([record], tokenizer)

@@ -63,8 +63,8 @@ class Word:
 
     def as_json(self, text: str) -> Prediction:
         """Convert the word to a JSON-serializable dictionary."""
-        spelled = {"word": text[self.start : self.end], "start": self.start, "end": self.end}
-        return spelled | {"probability": round(self.probability, DIGITS)}
+        probability = round(self.probability, DIGITS)
+        return {"word": text[self.start : self.end], "start": self.start, "end": self.end, "probability": probability}
 
 
 def detect(config: DetectConfig) -> int:
@@ -140,7 +140,7 @@ class Detector:
         self.first, *self.last = tokenizer("")["input_ids"]  # [CLS] and [SEP]
         longest = min(longest_input(network.config) for network in self.networks)
         longest = min(longest, tokenizer.model_max_length, WINDOW)
-        self.max_tokens = longest - len([self.first, *self.last])
+        self.max_tokens = longest - tokenizer.num_special_tokens_to_add()
         """Maximum number of tokens in a window, without special tokens."""
 
     def predict(self, records: Sequence[Record]) -> list[Prediction]:

@@ -68,9 +68,8 @@ def evaluate_minimal_pairs(config: EvaluateConfig) -> dict[str, Any]:
     with atomic_folder(config.out) if config.out is not None else nullcontext() as folder:
         keep_freed_memory()
         pairs = list(read_records([config.blimp], MINIMAL_PAIRS, config, labelled=True))
-        accelerator = Accelerator.choose(
-            config.precision or "fp32"
-        )  # scores from bf16 logits are off by tenths of a nat
+        # Scores from bf16 logits are off by tenths of a nat.
+        accelerator = Accelerator.choose(config.precision or "fp32")
         models = {
             name: evaluate_model(place, pairs, accelerator, config) for name, place in models_of(config.model).items()
         }
@@ -141,14 +140,8 @@ def sentence_scores(
     """Compute the sum of log-probabilities over the tokens of each sentence: `(sentences,)`.
 
     A masked language model reads a sentence once for each token, a discriminator once. A batch has sentences of equal
-    length: without padding, the score of a sentence does not depend on the others in its batch.
-
-    Args:
-        scorer: the model, which is moved to the device.
-        sentences: the sentences to score.
-        accelerator: the device and the precision.
-        title: title of the progress bar.
-        batch_size: maximum number of sequences in a batch.
+    length: without padding, the score of a sentence does not depend on the others in its batch. The scorer is moved to
+    the device; `title` is that of the progress bar.
     """
     model, mask_id = scorer.network.to(accelerator.device), scorer.mask_id
     by_length: defaultdict[int, list[int]] = defaultdict(list)

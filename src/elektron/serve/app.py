@@ -30,7 +30,7 @@ from elektron.finetuning.readers.read import read_records
 from elektron.finetuning.readers.records import Record, input_texts
 from elektron.finetuning.readers.roles import Layout
 from elektron.finetuning.tasks.base import Prediction
-from elektron.serve.batching import ROWS_AT_ONCE, Answer, Batcher, QueueFullError
+from elektron.serve.batching import Batcher, QueueFullError
 from elektron.serve.config import ServeConfig
 from elektron.serve.guard import MAX_BODY, Guard, JsonResponse, error_response
 
@@ -61,7 +61,6 @@ def create_app(served: ServedModel, config: ServeConfig, hosts: Sequence[str] | 
     batcher = Batcher(config.max_queue)
     counter = UnknownCounter.of(served.tokenizer)
     rows_model = model_of_rows(layout, config, config.max_rows)
-    rows_answered = 0
     worker: asyncio.Task[None]
 
     @asynccontextmanager
@@ -79,7 +78,7 @@ def create_app(served: ServedModel, config: ServeConfig, hosts: Sequence[str] | 
         redoc_url=None,
         lifespan=lifespan,
     )
-    for error_class in (ElektronError, HTTPException, ClientDisconnect, Exception):
+    for error_class in (ElektronError, QueueFullError, HTTPException, ClientDisconnect, Exception):
         app.add_exception_handler(error_class, _answer_to_error)
 
     def answer(records: Sequence[Record]) -> list[tuple[Prediction, Unknown]]:
@@ -87,19 +86,9 @@ def create_app(served: ServedModel, config: ServeConfig, hosts: Sequence[str] | 
         unknown = [counter.count(input_texts(layout, [record])) for record in records]
         return list(zip(served.predict(records), unknown, strict=True))
 
-    async def submit(answer: Answer, records: Sequence[Record], max_rows: int) -> list[Any]:
-        nonlocal rows_answered
-        try:
-            answers = await batcher.submit(answer, records, max_rows)
-        except QueueFullError:
-            message = f"{batcher.rows:,} rows are waiting, and at most {config.max_queue:,} may: retry later"
-            raise HTTPException(429, message, {"Retry-After": "1"}) from None
-        rows_answered += len(records)
-        return answers
-
     async def predict(records: Sequence[Record]) -> tuple[list[Prediction], list[str]]:
         """Predictions of records, and warnings about them."""
-        answers = await submit(answer, records, ROWS_AT_ONCE)
+        answers = await batcher.submit(answer, records)
         unknown = Unknown()
         for _, of_row in answers:
             unknown.add(of_row)
@@ -146,7 +135,7 @@ def create_app(served: ServedModel, config: ServeConfig, hosts: Sequence[str] | 
         )
         async def explain_rows(request: Request) -> Response:
             content = await body_of(request, "application/json")
-            explanations = await submit(explain, records_in(content, rows_explained), 1)
+            explanations = await batcher.submit(explain, records_in(content, rows_explained), 1)
             return JsonResponse({"explanations": explanations})
 
     @app.get("/model", summary="Task, fields of a row, labels and limits")
@@ -181,7 +170,7 @@ def create_app(served: ServedModel, config: ServeConfig, hosts: Sequence[str] | 
     async def metrics() -> Response:
         lines = guard.metrics()
         for name, kind, value in (
-            ("rows_total", "counter", rows_answered),
+            ("rows_total", "counter", batcher.answered),
             ("batches_total", "counter", batcher.batches),
             ("queue_rows", "gauge", batcher.rows),
         ):
@@ -340,6 +329,8 @@ async def body_of(request: Request, kind: str) -> bytes:
 async def _answer_to_error(request: Request, error: Exception) -> Response:
     if isinstance(error, ElektronError):
         return error_response(422, str(error))
+    if isinstance(error, QueueFullError):
+        return error_response(429, str(error), {"Retry-After": "1"})
     if isinstance(error, HTTPException):
         return error_response(error.status_code, error.detail, error.headers)
     if isinstance(error, ClientDisconnect):

@@ -59,6 +59,8 @@ class Batcher:
         self.max_queue = max_queue
         self.rows = 0
         """Number of rows that wait or are being answered."""
+        self.answered = 0
+        """Number of rows answered so far."""
         self.batches = 0
         """Number of batches so far."""
         self._waiting: deque[_Request] = deque()
@@ -79,14 +81,16 @@ class Batcher:
             ElektronError: `answer` raised it; any other exception of `answer` is passed on too.
         """
         if self.rows + len(records) > self.max_queue and self.rows:
-            raise QueueFullError
+            raise QueueFullError(f"{self.rows:,} rows are waiting, and at most {self.max_queue:,} may: retry later")
         future = asyncio.get_running_loop().create_future()
         request = _Request(answer, records, max_rows, future)
         self.rows += len(records)
         self._waiting.append(request)
         self._arrived.set()
         try:
-            return await request.future
+            answers = await request.future
+            self.answered += len(records)
+            return answers
         finally:
             self.rows -= len(records)
 

@@ -75,7 +75,7 @@ class Passage:
 class Passages:
     """The passages of a corpus with a BM25 index in memory."""
 
-    def __init__(self, sources: Sequence[str], words: int = PASSAGE_WORDS) -> None:
+    def __init__(self, sources: Sequence[str]) -> None:
         """Read a corpus, any that `elektron prepare` reads, and index it.
 
         Raises:
@@ -84,7 +84,7 @@ class Passages:
         self.passages: list[Passage] = []
         self._terms: dict[str, int] = {}
         numbers: list[list[int]] = []
-        for passage, heading in read_passages(Corpus(sources), words):
+        for passage, heading in read_passages(Corpus(sources)):
             self.passages.append(passage)
             numbers.append([self._terms.setdefault(term, len(self._terms)) for term in terms(heading)])
         if not self._terms:
@@ -151,7 +151,7 @@ class SemanticSearch:
     """
 
     def __init__(self, sources: Sequence[str], embed: Answerer, count: int) -> None:
-        self.passages = [passage for passage, _ in read_passages(Corpus(sources), PASSAGE_WORDS)]
+        self.passages = [passage for passage, _ in read_passages(Corpus(sources))]
         if not self.passages:
             raise ElektronError(f"{', '.join(sources)}: there is no text in it")
         self.embed = embed
@@ -215,7 +215,7 @@ def query_terms(question: str) -> list[str]:
     return [term for term in all_terms if term not in STOPWORDS] or all_terms
 
 
-def split(text: str, words: int = PASSAGE_WORDS) -> list[str]:
+def split(text: str, words: int) -> list[str]:
     """Split a text into passages of at most about `words` words.
 
     Lines are joined as long as they fit; a line that is too long is split into sentences, and a sentence
@@ -251,7 +251,7 @@ def title_of(document: str) -> str:
     return "".join(words[:TITLE_WORDS]).strip() + " …"
 
 
-def read_passages(corpus: Corpus, words: int) -> Iterator[tuple[Passage, str]]:
+def read_passages(corpus: Corpus) -> Iterator[tuple[Passage, str]]:
     """Yield each passage and the text to index: the passage, after the document's title if that is elsewhere."""
     documents: Counter[str] = Counter()
     unit = "documents" if corpus.total_bytes is None else "bytes"
@@ -260,7 +260,7 @@ def read_passages(corpus: Corpus, words: int) -> Iterator[tuple[Passage, str]]:
             documents[document.source] += 1
             source = f"{document.source}, document {documents[document.source]}"
             title = title_of(document.text)
-            for place, text in enumerate(split(document.text, words)):
+            for place, text in enumerate(split(document.text, PASSAGE_WORDS)):
                 heading = "" if place == 0 or title.endswith(" …") else title
                 yield Passage(text, title, source), f"{heading}\n{text}"
             progress.update(number if corpus.total_bytes is None else corpus.bytes_read)

@@ -189,7 +189,7 @@ def settings(cls: type) -> list[Setting]:
     A field that is a dataclass is a group, whose settings are named `group.setting`. Inherited settings are a group in
     the help, but their names have no prefix.
     """
-    hints, helps = get_type_hints(cls, include_extras=True), _helps(cls)
+    hints, helps, groups = get_type_hints(cls, include_extras=True), _helps(cls), _groups(cls)
     inherited = {
         field.name: summary(base)
         for base in reversed(cls.__mro__[1:])
@@ -198,13 +198,12 @@ def settings(cls: type) -> list[Setting]:
     }
     result: list[Setting] = []
     for field in dataclasses.fields(cls):
-        hint = hints[field.name]
-        if is_dataclass(hint):
-            assert isinstance(hint, type)
-            for inner in settings(hint):
-                name, group = f"{field.name}.{inner.name}", inner.group or summary(hint)
+        if field.name in groups:
+            for inner in settings(groups[field.name]):
+                name, group = f"{field.name}.{inner.name}", inner.group or summary(groups[field.name])
                 result.append(dataclasses.replace(inner, name=name, group=group))
             continue
+        hint = hints[field.name]
         parts = [part for part in _union(hint) if part is not types.NoneType]
         (plain,) = (get_args(p)[0] if get_origin(p) is Annotated else p for p in parts)
         extras = [extra for part in parts for extra in getattr(part, "__metadata__", ())]
@@ -224,6 +223,11 @@ def settings(cls: type) -> list[Setting]:
             )
         )
     return sorted(result, key=lambda setting: setting.name.partition(".")[0] in inherited)
+
+
+def _groups(cls: type) -> dict[str, type]:
+    """The fields of a configuration dataclass that are dataclasses themselves."""
+    return {name: hint for name, hint in get_type_hints(cls).items() if isinstance(hint, type) and is_dataclass(hint)}
 
 
 def _union(hint: Any) -> tuple[Any, ...]:
@@ -284,15 +288,13 @@ def _flatten(
     cls: type, values: Mapping[str, Any], label: Callable[[str], str], prefix: str = ""
 ) -> Iterator[tuple[str, Any]]:
     """Yield the dotted names and values of nested values."""
-    hints = get_type_hints(cls)
+    groups = _groups(cls)
     for key, given in values.items():
-        name, hint = f"{prefix}{key}", hints.get(key)
-        value = vars(given) if is_dataclass(given) else given
-        if not is_dataclass(hint):
+        name, value = f"{prefix}{key}", vars(given) if is_dataclass(given) else given
+        if key not in groups:
             yield name, value
         elif isinstance(value, Mapping):
-            assert isinstance(hint, type)
-            yield from _flatten(hint, {str(k): v for k, v in value.items()}, label, f"{name}.")
+            yield from _flatten(groups[key], {str(k): v for k, v in value.items()}, label, f"{name}.")
         elif value is not None:  # an empty group in YAML
             raise ElektronError(f"{label(name)} must be a group of settings, got {_short.repr(value)}")
 
@@ -300,12 +302,10 @@ def _flatten(
 def _arguments(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
     """The constructor's arguments for values under dotted names: groups become dataclasses."""
     arguments = {name: value for name, value in values.items() if "." not in name}
-    for name, hint in get_type_hints(cls).items():
-        if is_dataclass(hint):
-            assert isinstance(hint, type)
-            prefix = f"{name}."
-            inner = {key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)}
-            arguments[name] = hint(**_arguments(hint, inner))
+    for name, group in _groups(cls).items():
+        prefix = f"{name}."
+        inner = {key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)}
+        arguments[name] = group(**_arguments(group, inner))
     return arguments
 
 

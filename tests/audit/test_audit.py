@@ -20,14 +20,9 @@ from elektron.pretraining.batches import BatchMaker
 from elektron.pretraining.config import NetworkConfig
 from elektron.pretraining.run import RunFolder, load_settings
 from tests.conftest import prepare_blocks, sentences
-from tests.pretraining.conftest import TINY, finished, tiny_config  # noqa: F401
+from tests.pretraining.conftest import TINY, tiny_config
 
 QUICK = {"candidates": 199, "rows": 40}
-
-
-@pytest.fixture
-def run(finished):  # noqa: F811
-    return finished
 
 
 def test_membership_measure_matches_known_auc_and_tpr():

@@ -1,10 +1,12 @@
-"""The benchmark of each test module."""
+"""The benchmark of each test module; encoders and data of the fine-tuning tests."""
 
 import importlib
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from tests.finetuning.conftest import animals, encoders  # noqa: F401
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from sklearn.metrics import f1_score, precision_score, recall_score, roc_auc_sco
 from elektron.inference.config import DetectConfig
 from elektron.inference.detect import load_detector
 from tests.conftest import sentences
-from tests.finetuning.conftest import encoders  # noqa: F401
 
 TEXT = "Their house, there: 我在家 — it's too late to see the sea again, Benjamin! 😀 The next one."
 
@@ -27,7 +26,7 @@ def check_changed(benchmark: ModuleType, text: str, changed: object, most: int) 
     assert 0 < len(changed.spans) <= most
 
 
-def test_wrong_word_spans_and_originals_restore_the_text(benchmark: ModuleType, encoders: dict[str, Path]) -> None:  # noqa: F811
+def test_wrong_word_spans_and_originals_restore_the_text(benchmark: ModuleType, encoders: dict[str, Path]) -> None:
     detector = load_detector(DetectConfig(model=str(encoders["elektron"].parent)))
     counts = Counter({"river": 5, "我": 2, "Late": 1, "7": 9})
     kinds = benchmark.kinds(detector, counts, 0.2, 1)
@@ -93,10 +92,7 @@ def test_threshold_and_metrics_equal_scikit_learn(benchmark: ModuleType) -> None
     assert (found["texts"], found["words"], found["wrong"]) == (20, 400, wrong.sum())
 
 
-def test_words_overlapping_a_wrong_span_are_labelled_wrong(
-    benchmark: ModuleType,
-    encoders: dict[str, Path],  # noqa: F811
-) -> None:
+def test_words_overlapping_a_wrong_span_are_labelled_wrong(benchmark: ModuleType, encoders: dict[str, Path]) -> None:
     run = str(encoders["elektron"].parent)
     detector = load_detector(DetectConfig(model=run, threshold=0, suggestions=0))
     texts = [benchmark.Changed("the cat sees the dog .", [(4, 7), (17, 20)], ["fox", "cat"])]
@@ -107,7 +103,7 @@ def test_words_overlapping_a_wrong_span_are_labelled_wrong(
 
 def test_benchmark_end_to_end(
     benchmark: ModuleType,
-    encoders: dict[str, Path],  # noqa: F811
+    encoders: dict[str, Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

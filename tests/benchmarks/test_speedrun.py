@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from elektron.pretraining.config import resolve
-from tests.finetuning.conftest import animals, write_jsonl  # noqa: F401
+from tests.finetuning.conftest import write_jsonl
 
 PAIRS = [{"good": "the cat sees the river .", "bad": "the cat the sees river .", "phenomenon": "a"}]
 TINY = {
@@ -29,7 +29,7 @@ TINY = {
 def test_all_arms_are_trained_and_written_as_rows(
     benchmark: ModuleType,
     corpus_file: Path,
-    animals: dict[str, Path],  # noqa: F811
+    animals: dict[str, Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

@@ -17,7 +17,7 @@ from elektron.explain.explainer import Explainer
 from elektron.finetuning.readers.records import Record
 from tests.conftest import sentences
 from tests.explain.conftest import FAMILIES
-from tests.finetuning.conftest import encoders, write_jsonl, write_tsv  # noqa: F401
+from tests.finetuning.conftest import write_jsonl, write_tsv
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_attention_page_shows_heads_and_disclaimer_without_captum(
 
 
 @pytest.mark.extras
-def test_planted_shortcut_has_highest_attribution(encoders, tmp_path):  # noqa: F811
+def test_planted_shortcut_has_highest_attribution(encoders, tmp_path):
     """The label depends only on whether the text contains `forgets`."""
     from elektron.finetuning.config import FinetuneConfig
     from elektron.finetuning.finetune import finetune

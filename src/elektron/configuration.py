@@ -321,8 +321,8 @@ def _convert(setting: Setting, value: Any, label: str) -> Any:
         converted = _typed(setting.type, value)
     except (ValueError, OverflowError):
         items = value if isinstance(value, list) else [value]
-        wrong = [str(item) for item in items if item not in setting.choices]
-        near = did_you_mean(wrong[0], setting.choices) if wrong else ""
+        wrong = [item for item in items if item not in setting.choices]
+        near = did_you_mean(str(wrong[0]), setting.choices) if setting.choices and wrong else ""
         raise ElektronError(f"{label} must be {_in_words(setting.type)}, got {_short.repr(value)}{near}") from None
     got = value if isinstance(value, str) else _short.repr(value)
     for part in converted if isinstance(converted, list) else [converted]:

@@ -139,12 +139,11 @@ def first_line_since(out: Path, known: int, began: float) -> float | None:
     path = out / "metrics.jsonl"
     if not path.exists() or path.stat().st_mtime < time.time() - (time.perf_counter() - began):
         return None
-    content = path.read_text(encoding="utf-8").splitlines()
-    resumed = [n for n, line in enumerate(content) if '"kind": "resumed"' in line]
+    records = parsed(path.read_text(encoding="utf-8").splitlines())
+    resumed = [number for number, record in enumerate(records) if record["kind"] == "resumed"]
     if known and not resumed:
         return None
-    since = content[resumed[-1] :] if resumed else content
-    trained = [line for line in parsed(since) if line["kind"] == "train"]
+    trained = [record for record in records[resumed[-1] if resumed else 0 :] if record["kind"] == "train"]
     return trained[0]["seconds_of_a_step"] * LOG_EVERY if trained else None
 
 

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -90,26 +91,18 @@ def test_revision_is_used_for_config_weights_and_tokenizer(model: Path, monkeypa
         def base_model(self) -> torch.nn.Module:
             return self
 
-    network = Identity()
-
-    class Network:
-        @classmethod
-        def from_pretrained(cls, name: str, revision: str, **options: Any) -> Any:
+    def auto_class(result: Any) -> SimpleNamespace:
+        def from_pretrained(name: str, revision: str, **_: Any) -> Any:
             asked.append((name, revision))
-            report = {"missing_keys": set(), "unexpected_keys": set(), "mismatched_keys": set()}
-            return network, report
+            return result
 
+        return SimpleNamespace(from_pretrained=from_pretrained)
+
+    network, report = Identity(), {"missing_keys": set(), "unexpected_keys": set(), "mismatched_keys": set()}
     monkeypatch.setattr(hub, "hub_is_reachable", lambda: True)
     monkeypatch.setattr(hub, "cached_file", fetch)
-
-    class Tokenizer:
-        @classmethod
-        def from_pretrained(cls, name: str, revision: str, **options: Any) -> Any:
-            asked.append((name, revision))
-            return tokenizer
-
-    monkeypatch.setattr(hub, "AutoTokenizer", Tokenizer)
-    assert loading.load_network(Network, "some/model@abc") is network
+    monkeypatch.setattr(hub, "AutoTokenizer", auto_class(tokenizer))
+    assert loading.load_network(auto_class((network, report)), "some/model@abc") is network
     hub.load_tokenizer_files("some/model@abc")
     assert set(asked) == {("some/model", "abc")} and len(asked) > 5
 

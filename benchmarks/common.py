@@ -7,7 +7,7 @@ import json
 import multiprocessing
 import statistics
 from collections.abc import Callable, Iterable, Sequence
-from multiprocessing.connection import Connection
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,29 +26,27 @@ def new_parser(doc: str | None, name: str, suffix: str = "json") -> argparse.Arg
 
 
 def machine() -> dict[str, Any]:
-    """The processor, its default precision, and the versions of the packages. (Imports torch.)"""
+    """Print and return the processor, its default precision, and the versions of the packages. (Imports torch.)"""
     import torch
 
     from elektron.accelerator import Accelerator, cpu_info
     from elektron.pretraining.train import versions
 
-    device = Accelerator.choose()
-    on_cpu = device.device.type == "cpu"
-    return {
-        "device": cpu_info().get("model name", "CPU") if on_cpu else device.name,
-        "kind": device.kind,
-        "precision": device.precision,
+    accelerator = Accelerator.choose()
+    on_cpu = accelerator.device.type == "cpu"
+    result: dict[str, Any] = {
+        "device": cpu_info().get("model name", "CPU") if on_cpu else accelerator.name,
+        "kind": accelerator.kind,
+        "precision": accelerator.precision,
         "threads": torch.get_num_threads(),
         "versions": versions(),
     }
-
-
-def machine_line(found: dict[str, Any]) -> str:
-    """`machine()` on one line."""
-    return (
-        f"{found['device']} ({found['kind']}), {found['threads']} threads, {found['precision']}, "
-        f"torch {found['versions']['torch']}, transformers {found['versions']['transformers']}"
+    print(
+        "{device} ({kind}), {threads} threads, {precision}, torch {versions[torch]}, "
+        "transformers {versions[transformers]}".format(**result),
+        flush=True,
     )
+    return result
 
 
 def save(result: dict[str, Any], path: Path) -> None:
@@ -57,7 +55,7 @@ def save(result: dict[str, Any], path: Path) -> None:
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
-def print_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def print_table(title: str, headings: Iterable[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table whose first column is aligned to the left."""
     table = Table(title=title)
     for index, heading in enumerate(headings):
@@ -73,7 +71,7 @@ def print_target(name: str, value: float, target: float, at_most: bool = False) 
     print(f"{name}: {value:.3g}, target {target:g}: {'reached' if reached else 'missed'}", flush=True)
 
 
-def spread(values: Sequence[float]) -> dict[str, float]:
+def median_and_range(values: Sequence[float]) -> dict[str, float]:
     """Median, minimum and maximum."""
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
@@ -93,26 +91,26 @@ class Side:
     """
 
     def __init__(self, make: Callable[..., tuple[Any, Run]], *arguments: Any) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(make, arguments, theirs), daemon=True)
-        self.process.start()
-        theirs.close()
-        self.ready = self.connection.recv()
+        self.process = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+        self.ready = self.process.submit(_start, make, arguments).result()
 
     def run(self, argument: Any) -> Any:
         """Call the side's function once and return its result; the process is idle otherwise."""
-        self.connection.send(argument)
-        return self.connection.recv()
+        return self.process.submit(_run, argument).result()
 
     def close(self) -> None:
         """End the process."""
-        self.connection.send(None)
-        self.process.join()
+        self.process.shutdown()
 
 
-def _serve(make: Callable[..., tuple[Any, Run]], arguments: tuple[Any, ...], connection: Connection) -> None:
+_functions: list[Run] = []  # of the side in this process
+
+
+def _start(make: Callable[..., tuple[Any, Run]], arguments: tuple[Any, ...]) -> Any:
     ready, run = make(*arguments)
-    connection.send(ready)
-    while (argument := connection.recv()) is not None:
-        connection.send(run(argument))
+    _functions.append(run)
+    return ready
+
+
+def _run(argument: Any) -> Any:
+    return _functions[0](argument)

@@ -23,6 +23,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
@@ -31,7 +32,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve
 
-from common import machine, machine_line, new_parser, print_table, save
+from common import machine, new_parser, print_table, save
 from elektron.corpus.documents import Corpus
 from elektron.finetuning.metrics.measure import Measure, Rows, bootstrap
 from elektron.finetuning.readers.records import Record
@@ -79,7 +80,7 @@ CONFUSED_WITH = {
 }
 
 Span = tuple[int, int]
-Replace = Callable[[str], str | None]
+Replace = Callable[[str, random.Random], str | None]
 
 
 @dataclass(frozen=True)
@@ -117,12 +118,10 @@ def main() -> None:
     suggesting = load_detector(default)
     counts = count_words(options.corpus)
     texts = paragraphs(options.text, options.texts, options.seed)
-    results: dict[str, Any] = machine() | {
-        "run": options.run, "rate": options.rate, "seed": options.seed, "kinds": {}
-    }  # fmt: skip
-    print(machine_line(results), flush=True)
+    results: dict[str, Any] = machine()
+    results |= {"run": options.run, "rate": options.rate, "seed": options.seed, "kinds": {}}
 
-    found: dict[str, tuple[Scores, Scores]] = {}
+    scores_of_kinds: dict[str, tuple[Scores, Scores]] = {}
     reported: dict[str, list[Changed]] = {}
     for kind, change in kinds(suggesting, counts, options.rate, options.seed).items():
         changed = [change(text) for text in texts]
@@ -131,14 +130,11 @@ def main() -> None:
         if min(len(chosen), len(reported[kind])) < LEAST_TEXTS:
             print(f"{kind}: too few words of the text can be changed so")
             continue
-        found[kind] = score(detector, counts, chosen), score(detector, counts, reported[kind])
-    first_halves = [first for first, _ in found.values()]
+        scores_of_kinds[kind] = score(detector, counts, chosen), score(detector, counts, reported[kind])
+    first_halves = [first for first, _ in scores_of_kinds.values()]
     results["best_threshold"] = best_threshold(first_halves, "discriminator")
-    thresholds = {
-        "discriminator": default.threshold,
-        "frequency": best_threshold(first_halves, "frequency"),
-    }
-    for kind, (_, scores) in found.items():
+    thresholds = {"discriminator": default.threshold, "frequency": best_threshold(first_halves, "frequency")}
+    for kind, (_, scores) in scores_of_kinds.items():
         methods = {method: with_intervals(scores, method, threshold) for method, threshold in thresholds.items()}
         results["kinds"][kind] = methods | {"suggested": suggested(suggesting, reported[kind])}
     unchanged = score(detector, counts, [Changed(text, [], []) for text in texts[middle:]])
@@ -172,37 +168,29 @@ def kinds(
     words = [word for word in counts if LETTERS.fullmatch(word)]
     weights = list(accumulate(counts[word] for word in words))
 
-    def by_word(make: Callable[[random.Random], Replace]) -> Callable[[str], Changed | None]:
-        chooser = random.Random(seed)
-        replace = make(chooser)
-        return lambda text: change_words(text, replace, rate, chooser)
+    def another(word: str, rng: random.Random) -> str | None:
+        if not LETTERS.fullmatch(word):
+            return None
+        (drawn,) = rng.choices(words, cum_weights=weights)
+        return as_capitalized(drawn, word)
 
-    def another(chooser: random.Random) -> Replace:
-        def replace(word: str) -> str | None:
-            if not LETTERS.fullmatch(word):
-                return None
-            (drawn,) = chooser.choices(words, cum_weights=weights)
-            return as_capitalized(drawn, word)
-
-        return replace
-
-    for_generator = random.Random(seed)
-    return {
-        "random": by_word(another),
-        "generator": lambda text: change_by_generator(text, detector, rate, for_generator),
-        "typo": by_word(lambda chooser: lambda word: typo(word, chooser)),
-        "confusable": by_word(lambda chooser: lambda word: confused(word, chooser)),
+    changes = {
+        "random": partial(change_words, another),
+        "generator": partial(change_by_generator, detector),
+        "typo": partial(change_words, typo),
+        "confusable": partial(change_words, confused),
     }
+    return {kind: partial(change, rate=rate, rng=random.Random(seed)) for kind, change in changes.items()}
 
 
-def change_words(text: str, replace: Replace, rate: float, chooser: random.Random) -> Changed | None:
+def change_words(replace: Replace, text: str, rate: float, rng: random.Random) -> Changed | None:
     """Replace words in random order until the fraction `rate` is wrong; None if no word can be replaced."""
     words = list(WORD.finditer(text))
-    most = max(1, round(rate * len(words)))
+    limit = max(1, round(rate * len(words)))
     replacements: dict[int, str] = {}
-    for number in chooser.sample(range(len(words)), len(words)):
-        new = replace(words[number].group())
-        if new is not None and new != words[number].group() and len(replacements) < most:
+    for number in rng.sample(range(len(words)), len(words)):
+        new = replace(words[number].group(), rng)
+        if new is not None and new != words[number].group() and len(replacements) < limit:
             replacements[number] = new
     return rebuilt(text, {words[number].span(): new for number, new in replacements.items()})
 
@@ -226,16 +214,16 @@ def as_capitalized(new: str, word: str) -> str:
     return new[:1].upper() + new[1:] if word[:1].isupper() else new
 
 
-def typo(word: str, chooser: random.Random) -> str | None:
+def typo(word: str, rng: random.Random) -> str | None:
     """The word with one typing error; None if it is too short or has other characters than ASCII letters."""
     if len(word) < TYPO_LETTERS or not (word.isascii() and word.isalpha()):
         return None
-    at = chooser.randrange(len(word))
+    at = rng.randrange(len(word))
     row = next(row for row in KEYBOARD if word[at].lower() in row)
     place = row.index(word[at].lower())
-    neighbour = chooser.choice(row[max(0, place - 1) : place] + row[place + 1 : place + 2])
+    neighbour = rng.choice(row[max(0, place - 1) : place] + row[place + 1 : place + 2])
     at_swap = min(at, len(word) - 2)
-    return chooser.choice(
+    return rng.choice(
         [
             word[:at] + word[at + 1 :],
             word[:at] + neighbour + word[at:],
@@ -245,32 +233,34 @@ def typo(word: str, chooser: random.Random) -> str | None:
     )
 
 
-def confused(word: str, chooser: random.Random) -> str | None:
+def confused(word: str, rng: random.Random) -> str | None:
     """A word or character that is easily confused with this one; None if there is none."""
     others = CONFUSED_WITH.get(word.lower())
-    return as_capitalized(chooser.choice(others), word) if others else None
+    return as_capitalized(rng.choice(others), word) if others else None
 
 
 @torch.inference_mode()
-def change_by_generator(text: str, detector: Detector, rate: float, chooser: random.Random) -> Changed | None:
+def change_by_generator(detector: Detector, text: str, rate: float, rng: random.Random) -> Changed | None:
     """Replace words by samples of the generator that differ from them, all masked at once, as in pre-training."""
     assert detector.generator is not None
     tokenizer = detector.tokenizer
     words = [word for word in WORD.finditer(text) if LETTERS.fullmatch(word.group())]
-    most = max(1, round(rate * sum(1 for _ in WORD.finditer(text))))
-    spans = sorted(word.span() for word in chooser.sample(words, min(most, len(words))))
+    limit = max(1, round(rate * sum(1 for _ in WORD.finditer(text))))
+    spans = sorted(word.span() for word in rng.sample(words, min(limit, len(words))))
     masked = rebuilt(text, dict.fromkeys(spans, tokenizer.mask_token))
     if masked is None:
         return None
     ids = tokenizer(masked.text, truncation=True, return_tensors="pt")["input_ids"]
-    places = (ids[0] == tokenizer.mask_token_id).nonzero()[:, 0]
-    logits = detector.generator(ids.to(detector.accelerator.device)).logits[0, places].float().cpu()
-    chances = logits.softmax(-1)[:, : len(detector.finder.starts)].numpy()
-    chances = chances * (detector.finder.starts & ~np.isin(range(chances.shape[1]), detector.special_ids))
+    positions = (ids[0] == tokenizer.mask_token_id).nonzero()[:, 0]
+    logits = detector.generator(ids.to(detector.accelerator.device)).logits[0, positions].float().cpu()
+    probabilities = logits.softmax(-1)[:, : len(detector.finder.starts)].numpy()
+    probabilities = probabilities * (
+        detector.finder.starts & ~np.isin(range(probabilities.shape[1]), detector.special_ids)
+    )
     replacements = {}
-    for (start, stop), row in zip(spans, chances.tolist(), strict=False):
+    for (start, stop), row in zip(spans, probabilities.tolist(), strict=False):
         for _ in range(100):
-            (token,) = chooser.choices(range(len(row)), row)
+            (token,) = rng.choices(range(len(row)), row)
             new = tokenizer.decode([token]).strip()
             if new and new != text[start:stop]:
                 replacements[start, stop] = new
@@ -313,17 +303,17 @@ def best_threshold(scores: Sequence[Scores], method: str) -> float:
 def with_intervals(scores: Scores, method: str, threshold: float) -> dict[str, Any]:
     """Metrics at a threshold with their 95 % intervals."""
     values = scores.by[method]
-    found = values >= threshold
+    suspicious = values >= threshold
 
     def compute(rows: Rows) -> dict[str, float]:
         weights = np.bincount(np.arange(texts)[rows], minlength=texts)[scores.text]
-        right = (weights * (found & scores.wrong)).sum()
+        right = (weights * (suspicious & scores.wrong)).sum()
         counts = [np.bincount(places, weights * side) for side in (~scores.wrong, scores.wrong)]
         auc = auc_of_histogram(np.stack(counts))
         assert auc is not None  # every text has a wrong word
         return {
             "auc": auc,
-            "precision": float(right / max(1, (weights * found).sum())),
+            "precision": float(right / max(1, (weights * suspicious).sum())),
             "recall": float(right / (weights * scores.wrong).sum()),
         }
 
@@ -361,22 +351,22 @@ def show(results: dict[str, Any]) -> None:
     rows = []
     for kind, methods in results["kinds"].items():
         for method in ("discriminator", "frequency"):
-            found = methods[method]
+            result = methods[method]
             cells = [
-                f"{found['values'][name]:.3f} ({low:.3f} … {high:.3f})"
-                for name, (low, high) in found["intervals"].items()
+                f"{result['values'][name]:.3f} ({low:.3f} … {high:.3f})"
+                for name, (low, high) in result["intervals"].items()
             ]
-            rows.append((f"{kind}, {method}", f"{found['wrong']:,} of {found['words']:,}", *cells))
+            rows.append((f"{kind}, {method}", f"{result['wrong']:,} of {result['words']:,}", *cells))
     print_table(
         f"words that are wrong, rate {results['rate']}",
         ("kind and method", "wrong words", "AUC", "precision", "recall"),
         rows,
     )
     for kind, methods in results["kinds"].items():
-        its = methods["suggested"]
+        suggested = methods["suggested"]
         print(
-            f"{kind}: of {its['found']} wrong words found, the original is suggested first for "
-            f"{its['first']:.1%}, at all for {its['any']:.1%}"
+            f"{kind}: of {suggested['found']} wrong words found, the original is suggested first for "
+            f"{suggested['first']:.1%}, at all for {suggested['any']:.1%}"
         )
     for method, fraction in results["unchanged"].items():
         print(f"{method}: {fraction:.1%} of the words of unchanged text are suspicious")

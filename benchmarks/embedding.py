@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from common import machine, machine_line, new_parser, print_table, save, spread
+from common import machine, median_and_range, new_parser, print_table, save
 
 METRICS = {True: ("spearman", "pearson"), False: ("mrr", "recall@1", "recall@10")}
 WARMUP = 0.1
@@ -35,8 +35,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--max-length", type=int, default=64)
     options = parser.parse_args()
-    found = machine()
-    print(machine_line(found))
+    environment = machine()
     scored = "label" in columns(options.test)
     results: dict[str, list[dict[str, float]]] = {
         "before": [in_new_process(measure, options.encoder, options.test, options.max_length)]
@@ -56,11 +55,11 @@ def main() -> None:
     ]
     print_table(f"{Path(options.test).name}, a value for each seed", ["", *METRICS[scored]], rows)
     summary = {
-        name: {metric: spread([values[metric] for values in of_seeds]) for metric in METRICS[scored]}
+        name: {metric: median_and_range([values[metric] for values in of_seeds]) for metric in METRICS[scored]}
         for name, of_seeds in results.items()
     }
     settings = {name: str(value) for name, value in vars(options).items()}
-    save({"machine": found, "settings": settings, "values": results, "summary": summary}, options.json)
+    save({"machine": environment, "settings": settings, "values": results, "summary": summary}, options.json)
 
 
 def columns(path: str) -> dict[str, list[Any]]:

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from common import Side, machine, machine_line, new_parser, print_table, ratios, save, spread
+from common import Side, machine, median_and_range, new_parser, print_table, ratios, save
 from elektron.finetuning.config import FilesConfig
 from elektron.finetuning.readers.read import read_records
 from elektron.inference.config import EXPORT_FILE
@@ -41,8 +41,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    found = machine()
-    print(machine_line(found))
+    environment = machine()
     folders = {"PyTorch fp32": options.model}
     for folder in options.exported:
         folders[f"ONNX {read_json(Path(folder, EXPORT_FILE))['precision']}"] = folder
@@ -57,18 +56,12 @@ def main() -> None:
         side.close()
     reference = quality[next(iter(sides))]
     speedups = {
-        workload: {name: spread(ratios(of_sides["PyTorch fp32"], seconds)) for name, seconds in of_sides.items()}
-        for workload, of_sides in times.items()
+        workload: {name: median_and_range(ratios(seconds["PyTorch fp32"], seconds[name])) for name in sides}
+        for workload, seconds in times.items()
     }
     print_table(
         f"{Path(options.model).name}, {Path(options.test).name}",
-        (
-            "side",
-            "metric",
-            "same answers",
-            *(f"ms, {w}" for w in WORKLOADS),
-            *(f"× PyTorch, {w}" for w in WORKLOADS),
-        ),
+        ("side", "metric", "same answers", *(f"ms, {w}" for w in WORKLOADS), *(f"× PyTorch, {w}" for w in WORKLOADS)),
         [
             (
                 name,
@@ -82,7 +75,7 @@ def main() -> None:
     )
     for result in quality.values():
         del result["answers"]
-    save(found | {"quality": quality, "seconds": times, "speedups": speedups}, options.json)
+    save(environment | {"quality": quality, "seconds": times, "speedups": speedups}, options.json)
 
 
 def same(ours: dict[str, Any], theirs: dict[str, Any]) -> float:

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from common import machine, machine_line, new_parser, print_table, print_target, ratios, save
+from common import machine, new_parser, print_table, print_target, ratios, save
 from elektron.allocator import keep_freed_memory
 from elektron.corpus.tokenizer import train_tokenizer_on
 from elektron.finetuning import recipe
@@ -71,19 +71,18 @@ def main() -> None:
         for name, divisor in (("SST-2", 1), ("IMDB", 2))
     ]
     results = machine() | {"recipe": options.recipe, "sets": sets}
-    print(machine_line(results))
     print_table(
         f"samples/s, medians; discriminator of {options.recipe}, batches of 32",
         ("lengths of", "by length", "to longest", "ratio", "ratios of the rounds"),
         [
             (
-                found["name"],
-                f"{found['by_length']:.1f}",
-                f"{found['to_longest']:.1f}",
-                f"{found['ratio']:.2f}",
-                ", ".join(f"{ratio:.2f}" for ratio in found["ratios"]),
+                result["name"],
+                f"{result['by_length']:.1f}",
+                f"{result['to_longest']:.1f}",
+                f"{result['ratio']:.2f}",
+                ", ".join(f"{ratio:.2f}" for ratio in result["ratios"]),
             )
-            for found in sets
+            for result in sets
         ],
     )
     print_target("SST-2, ratio", sets[0]["ratio"], TARGET)
@@ -106,15 +105,12 @@ def compare(name: str, recipe_name: str, rows: int, rounds: int) -> dict[str, An
         "truncation": "head",
         "stride": 0,
     }
-    sides = {
-        "by_length": Classification(**settings),
-        "to_longest": PaddedToTheLongest(width=max(lengths), **settings),
-    }
+    sides = {"by_length": Classification(**settings), "to_longest": PaddedToTheLongest(width=max(lengths), **settings)}
     speeds: dict[str, list[float]] = {side: [] for side in sides}
     for _ in range(rounds):
         for side, task in sides.items():
             speeds[side].append(samples_per_second(task, recipe_name, features, tokenizer))
-    medians = {side: statistics.median(found) for side, found in speeds.items()}
+    medians = {side: statistics.median(values) for side, values in speeds.items()}
     return {
         "name": name,
         "rows": rows,
@@ -127,20 +123,12 @@ def compare(name: str, recipe_name: str, rows: int, rounds: int) -> dict[str, An
 
 
 def samples_per_second(
-    task: Classification,
-    recipe_name: str,
-    features: list[Feature],
-    tokenizer: PreTrainedTokenizerBase,
+    task: Classification, recipe_name: str, features: list[Feature], tokenizer: PreTrainedTokenizerBase
 ) -> float:
     """Samples per second of one epoch, without the time to build the model."""
     encoder = scratch_encoder(recipe_name, tokenizer)
     config = FinetuneConfig(
-        task="classification",
-        model="scratch:quickstart",
-        train=["none"],
-        out=Path(),
-        epochs=1.0,
-        keep="last",
+        task="classification", model="scratch:quickstart", train=["none"], out=Path(), epochs=1.0, keep="last"
     )
     config = recipe.resolve(config, encoder.config.model_type, encoder.config.hidden_size, LONGEST, 0, False)
     torch.manual_seed(0)

@@ -30,7 +30,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from common import machine, machine_line, new_parser, print_target, save
+from common import machine, new_parser, print_target, save
 from elektron.quickstart import CORPUS, SEQ_LEN, VOCAB_SIZE
 
 TARGETS = {4: 0.95, 20: 0.85}  # goodput by kills per hour
@@ -72,7 +72,6 @@ def main() -> None:
         ]
         seen = supervise(command, Path(folder, "run"), options)
     result = machine() | {"kills_per_hour": options.kills_per_hour} | asdict(seen)
-    print(machine_line(result))
     show(seen, options.kills_per_hour)
     save(result | {"goodput": seen.goodput}, options.json)
 
@@ -96,13 +95,13 @@ def prepared(folder: Path) -> list[str]:
 
 def supervise(command: list[str], out: Path, options: argparse.Namespace) -> Observed:
     """Start, kill and restart the run until the time is over, then stop it by SIGTERM, so that it saves."""
-    chance = random.Random(options.seed)
+    rng = random.Random(options.seed)
     seen = Observed()
     step_seconds: list[float] = []
     began = time.perf_counter()
     end = began + options.minutes * 60
     while time.perf_counter() < end:
-        dies = time.perf_counter() + chance.expovariate(options.kills_per_hour / 3600)
+        dies = time.perf_counter() + rng.expovariate(options.kills_per_hour / 3600)
         run_until(command, out, min(dies, end), signal.SIGKILL if dies < end else signal.SIGTERM, seen)
         reached = lines(out)
         step_seconds = [line["seconds_of_a_step"] for line in reached]
@@ -140,12 +139,11 @@ def first_line_since(out: Path, known: int, began: float) -> float | None:
     path = out / "metrics.jsonl"
     if not path.exists() or path.stat().st_mtime < time.time() - (time.perf_counter() - began):
         return None
-    content = path.read_text(encoding="utf-8").splitlines()
-    resumed = [n for n, line in enumerate(content) if '"kind": "resumed"' in line]
+    records = parsed(path.read_text(encoding="utf-8").splitlines())
+    resumed = [number for number, record in enumerate(records) if record["kind"] == "resumed"]
     if known and not resumed:
         return None
-    since = content[resumed[-1] :] if resumed else content
-    trained = [line for line in parsed(since) if line["kind"] == "train"]
+    trained = [record for record in records[resumed[-1] if resumed else 0 :] if record["kind"] == "train"]
     return trained[0]["seconds_of_a_step"] * LOG_EVERY if trained else None
 
 
@@ -158,7 +156,7 @@ def lines(out: Path) -> list[dict[str, Any]]:
 
 def parsed(content: list[str]) -> list[dict[str, Any]]:
     """Records without an incomplete last line; those of training get their seconds per step."""
-    found = []
+    records = []
     before = {"step": 0, "tokens": 0}
     for line in content:
         if not line.endswith("}"):
@@ -168,18 +166,14 @@ def parsed(content: list[str]) -> list[dict[str, Any]]:
             tokens = (record["tokens"] - before["tokens"]) / (record["step"] - before["step"])
             record["seconds_of_a_step"] = tokens / record["tokens_per_second"]
             before = record
-        found.append(record)
-    return found
+        records.append(record)
+    return records
 
 
 def show(seen: Observed, kills_per_hour: float) -> None:
     """Print how the time was spent."""
     redone = seen.steps_redone * seen.seconds_of_a_step
-    parts = {
-        "trained": seen.steps * seen.seconds_of_a_step,
-        "redone": redone,
-        "starting": seen.starting_seconds,
-    }
+    parts = {"trained": seen.steps * seen.seconds_of_a_step, "redone": redone, "starting": seen.starting_seconds}
     parts["evaluation, saving, slower steps"] = seen.seconds - sum(parts.values())
     print(
         f"{seen.seconds / 60:.1f} minutes, {seen.kills} kills (at {kills_per_hour:g} per hour), "

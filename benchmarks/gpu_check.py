@@ -15,20 +15,18 @@ import json
 import statistics
 import sys
 import tempfile
-import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from common import machine, machine_line, new_parser, print_table, save
+from common import machine, new_parser, print_table, save
 from elektron.accelerator import Accelerator
 from elektron.corpus.blocks import BlockStore
 from elektron.pretraining.batches import Prefetcher
 from elektron.pretraining.config import PretrainConfig, resolve
 from elektron.recipes import pretrain_config
-from pretrain_sides import Shape, new_trainer, random_blocks
+from pretrain_sides import Shape, new_trainer, random_blocks, step_seconds
 
 # Tokens per row of each recipe.
 LENGTHS = {"electra-small": 128, "elektron-small": 128, "electra-base": 512, "elektron-base": 512}
@@ -36,24 +34,6 @@ WARMUP_STEPS = 4
 REPETITIONS, SECONDS_A_REPETITION = 3, 3.0
 TINY = {"batch_size": 2, "network.num_hidden_layers": 1}
 TINY_LENGTH = 16
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Measurements of a recipe."""
-
-    recipe: str
-    compiled: bool
-    rows: int
-    length: int
-    micro_batch: int
-    first_step_seconds: float
-    step_seconds: float
-    tokens_per_second: float
-    flops_per_second: float
-    peak_memory_bytes: int | None
-    data_wait_share: float
-    """Fraction of the time that steps waited for batches."""
 
 
 def main() -> None:
@@ -69,26 +49,22 @@ def main() -> None:
     for recipe in options.recipes:
         micro_batch = None
         for compiled in (False,) if options.tiny else (False, True):
-            measured = measure(recipe, compiled, micro_batch, options.tiny)
-            micro_batch = measured.micro_batch
-            rows.append(asdict(measured) | {"mfu": measured.flops_per_second / peak})
+            row = measure(recipe, compiled, micro_batch, options.tiny)
+            micro_batch = row["micro_batch"]
+            rows.append(row | {"mfu": row["flops_per_second"] / peak})
             print(json.dumps(rows[-1]), flush=True)
     result = machine() | {"product_flops_per_second": peak, "rows": rows}
     save(result, options.json)
     show(result)
 
 
-def measure(recipe: str, compiled: bool, micro_batch: int | None, tiny: bool) -> Measured:
+def measure(recipe: str, compiled: bool, micro_batch: int | None, tiny: bool) -> dict[str, Any]:
     """Measure a recipe with the largest micro-batch of at most `micro_batch` rows that fits."""
     overrides: dict[str, Any] = TINY if tiny else {}
     length = TINY_LENGTH if tiny else LENGTHS[recipe]
     while True:
         with tempfile.TemporaryDirectory() as folder:
-            run = {
-                "out": Path(folder) / "run",
-                "compile": compiled,
-                "micro_batch_size": micro_batch,
-            }
+            run = {"out": Path(folder) / "run", "compile": compiled, "micro_batch_size": micro_batch}
             config = resolve(pretrain_config(recipe, overrides | run))
             assert config.network.num_hidden_layers is not None
             shape = Shape(config.network.num_hidden_layers, config.batch_size, length)
@@ -102,49 +78,38 @@ def measure(recipe: str, compiled: bool, micro_batch: int | None, tiny: bool) ->
         free_memory()  # outside of `except`, whose traceback keeps the networks alive
 
 
-def timed_steps(recipe: str, config: PretrainConfig, store: BlockStore, seconds_a_repetition: float) -> Measured:
-    """Warm up, then measure several repetitions."""
+def timed_steps(recipe: str, config: PretrainConfig, store: BlockStore, seconds_a_repetition: float) -> dict[str, Any]:
+    """Warm up, then time several repetitions; `data_wait_share` is the fraction of time spent waiting for batches."""
     free_memory()
     trainer = new_trainer(config, store)
     prefetcher = Prefetcher(trainer.batches, 0)
 
-    def seconds(steps: int) -> float:
-        began = time.perf_counter()
-        for _ in range(steps):
-            trainer.train_step(prefetcher.take(), fraction=0.0, factor=1.0)
-        synchronize()
-        return time.perf_counter() - began
+    def step() -> None:
+        trainer.train_step(prefetcher.take(), fraction=0.0, factor=1.0)
 
     try:
-        first_step_seconds = seconds(1)
-        expected = seconds(WARMUP_STEPS) / WARMUP_STEPS
-        steps = max(1, round(seconds_a_repetition / expected))
+        first_step_seconds = step_seconds(step, 1)
+        steps = max(1, round(seconds_a_repetition / step_seconds(step, WARMUP_STEPS)))
         flops, waited = trainer.progress.flops, prefetcher.waited_seconds
-        repetitions = [seconds(steps) for _ in range(REPETITIONS)]
+        repetitions = [step_seconds(step, steps) for _ in range(REPETITIONS)]
         flops, waited = trainer.progress.flops - flops, prefetcher.waited_seconds - waited
     finally:
         prefetcher.close()
-    step_seconds = statistics.median(repetitions) / steps
+    seconds = statistics.median(repetitions)
     length = store.manifest.seq_len
-    return Measured(
-        recipe=recipe,
-        compiled=bool(config.compile),
-        rows=config.batch_size,
-        length=length,
-        micro_batch=config.micro_batch_size or config.batch_size,
-        first_step_seconds=first_step_seconds,
-        step_seconds=step_seconds,
-        tokens_per_second=config.batch_size * length / step_seconds,
-        flops_per_second=flops / (REPETITIONS * steps) / step_seconds,
-        peak_memory_bytes=(torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None),
-        data_wait_share=waited / sum(repetitions),
-    )
-
-
-def synchronize() -> None:
-    """Wait until a GPU has finished."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    return {
+        "recipe": recipe,
+        "compiled": bool(config.compile),
+        "rows": config.batch_size,
+        "length": length,
+        "micro_batch": config.micro_batch_size or config.batch_size,
+        "first_step_seconds": first_step_seconds,
+        "step_seconds": seconds,
+        "tokens_per_second": config.batch_size * length / seconds,
+        "flops_per_second": flops / (REPETITIONS * steps) / seconds,
+        "peak_memory_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
+        "data_wait_share": waited / (steps * sum(repetitions)),
+    }
 
 
 def free_memory() -> None:
@@ -157,7 +122,6 @@ def free_memory() -> None:
 
 def show(result: dict[str, Any]) -> None:
     """Print the table."""
-    print(machine_line(result))
 
     def cells(row: dict[str, Any]) -> list[str]:
         memory = row["peak_memory_bytes"]

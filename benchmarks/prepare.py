@@ -14,12 +14,9 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from common import machine, machine_line, new_parser, print_table, print_target, save
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+from common import machine, new_parser, print_table, print_target, save
 
 # Worker processes import this file again, so large packages are imported in functions.
 TARGET = 0.8
@@ -39,7 +36,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         result = compare(options.corpus, options.text, options.repetitions, Path(folder))
     result |= machine()
-    print(machine_line(result))
     print_table(
         f"{result['corpus']}: {result['megabytes']:.1f} MB of text, {result['cores']} cores; MB/s",
         ("", "median", "all repetitions"),
@@ -64,11 +60,7 @@ def compare(corpus: str, text: str | None, repetitions: int, folder: Path) -> di
     tokenizer_folder = folder / "tokenizer"
     train_tokenizer(
         TokenizerConfig(
-            [corpus],
-            tokenizer_folder,
-            vocab_size=VOCAB_SIZE,
-            max_documents=DOCUMENTS_TO_LEARN_FROM,
-            text=text,
+            [corpus], tokenizer_folder, vocab_size=VOCAB_SIZE, max_documents=DOCUMENTS_TO_LEARN_FROM, text=text
         )
     )
     tokenizer = Tokenizer.from_file(str(tokenizer_folder / "tokenizer.json"))
@@ -78,7 +70,8 @@ def compare(corpus: str, text: str | None, repetitions: int, folder: Path) -> di
     speeds: dict[str, list[float]] = {"encode_batch": [], "prepare": []}
     for repetition in range(repetitions):
         began = time.perf_counter()
-        encode(tokenizer, texts)
+        for first in range(0, len(texts), DOCUMENTS_AT_ONCE):
+            tokenizer.encode_batch(texts[first : first + DOCUMENTS_AT_ONCE])
         speeds["encode_batch"].append(megabytes / (time.perf_counter() - began))
         config = PrepareConfig([corpus], str(tokenizer_folder), folder / f"blocks-{repetition}", text=text)
         began = time.perf_counter()
@@ -93,12 +86,6 @@ def compare(corpus: str, text: str | None, repetitions: int, folder: Path) -> di
         "ratio": medians["prepare"] / medians["encode_batch"],
         "target": TARGET,
     }
-
-
-def encode(tokenizer: Tokenizer, texts: list[str]) -> None:
-    """Tokenize everything with the library's threads."""
-    for first in range(0, len(texts), DOCUMENTS_AT_ONCE):
-        tokenizer.encode_batch(texts[first : first + DOCUMENTS_AT_ONCE])
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ from elektron.accelerator import Accelerator, deterministic_algorithms
 from elektron.allocator import keep_freed_memory
 from elektron.corpus.blocks import TOKENIZER, BlockStore, BlockWriter
 from elektron.corpus.manifest import Manifest
-from elektron.models.pair import Pair
 from elektron.pretraining.batches import Prefetcher
 from elektron.pretraining.config import PretrainConfig, resolve
 from elektron.pretraining.distributed import World
@@ -30,7 +29,7 @@ from elektron.pretraining.setup import pair_for
 from elektron.pretraining.train import Trainer
 from elektron.recipes import pretrain_config
 
-RECIPE, OWN_RECIPE = "electra-small", "elektron-small"
+ELECTRA_RECIPE, ELEKTRON_RECIPE = "electra-small", "elektron-small"
 VOCAB_SIZE = 30_522
 SPECIAL_IDS = {"pad": 0, "unk": 100, "cls": 101, "sep": 102, "mask": 103}
 FIRST_WORD = 1000
@@ -96,15 +95,15 @@ class Training:
 
 def make_training(name: str, shape: Shape, folder: Path) -> Training:
     """A side's networks and data."""
-    config = shape.config(OWN_RECIPE if name in OWN_SIDES else RECIPE, folder / "run")
+    config = shape.config(ELEKTRON_RECIPE if name in ELEKTRON_SIDES else ELECTRA_RECIPE, folder / "run")
     return SIDES[name](shape, config, random_blocks(shape, folder / "blocks"))
 
 
-def step_seconds(training: Training, steps: int) -> float:
+def step_seconds(step: Callable[[], object], steps: int) -> float:
     """Seconds per step, including the work of a GPU."""
     began = time.perf_counter()
     for _ in range(steps):
-        training.step()
+        step()
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return (time.perf_counter() - began) / steps
@@ -132,11 +131,6 @@ def random_blocks(shape: Shape, folder: Path) -> BlockStore:
     return BlockStore.open(folder)
 
 
-def networks(config: PretrainConfig, store: BlockStore) -> Pair:
-    """The recipe's networks; for `electra-small` transformers' own classes, embeddings tied."""
-    return pair_for(config, store.manifest)
-
-
 def new_trainer(config: PretrainConfig, store: BlockStore) -> Trainer:
     """A run's trainer before its first step."""
     keep_freed_memory()
@@ -145,7 +139,7 @@ def new_trainer(config: PretrainConfig, store: BlockStore) -> Trainer:
         config,
         store,
         NO_TOKENIZER,
-        networks(config, store),
+        pair_for(config, store.manifest),
         RunFolder.open(config, store),
         accelerator,
         World(accelerator.device),
@@ -251,7 +245,7 @@ def simpletransformers(shape: Shape, config: PretrainConfig, store: BlockStore) 
     """The model that `LanguageModelingModel("electra")` trains from scratch, with its loss weights."""
     from simpletransformers.custom_models.models import ElectraForLanguageModelingModel
 
-    pair = networks(config, store)
+    pair = pair_for(config, store.manifest)
     assert pair.generator is not None
     # Copies without the attention implementation, so that each network takes its default.
     wrapper, generator, discriminator = (
@@ -291,7 +285,7 @@ def transformers_networks(
     shape: Shape, config: PretrainConfig, store: BlockStore, attention: str = "sdpa"
 ) -> tuple[PreTrainedModel, PreTrainedModel]:
     """Generator and discriminator of the recipe's sizes, with transformers' attention."""
-    pair = networks(config, store).to(shape.device)
+    pair = pair_for(config, store.manifest).to(shape.device)
     assert pair.generator is not None
     for network in (pair.generator, pair.discriminator):
         network.set_attn_implementation(attention)
@@ -306,10 +300,10 @@ SIDES: dict[str, Callable[[Shape, PretrainConfig, BlockStore], Training]] = {
     "electra-pytorch": electra_pytorch,
     "txtai": txtai,
     "simpletransformers": simpletransformers,
-    OWN_RECIPE: elektron,
-    f"{OWN_RECIPE}, eager": partial(elektron, compiled=False),
+    ELEKTRON_RECIPE: elektron,
+    f"{ELEKTRON_RECIPE}, eager": partial(elektron, compiled=False),
 }
-OWN_SIDES = {OWN_RECIPE, f"{OWN_RECIPE}, eager"}
+ELEKTRON_SIDES = {ELEKTRON_RECIPE, f"{ELEKTRON_RECIPE}, eager"}
 # Modules of the sides that need other packages.
 PACKAGES = {
     "electra-pytorch": "electra_pytorch",

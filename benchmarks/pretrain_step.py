@@ -29,23 +29,13 @@ from typing import Any
 
 import torch
 
-from common import (
-    Side,
-    machine,
-    machine_line,
-    new_parser,
-    print_table,
-    print_target,
-    ratios,
-    save,
-    spread,
-)
+from common import Side, machine, median_and_range, new_parser, print_table, print_target, ratios, save
 from elektron.recipes import pretrain_config
 from pretrain_sides import (
-    OWN_RECIPE,
-    OWN_SIDES,
+    ELECTRA_RECIPE,
+    ELEKTRON_RECIPE,
+    ELEKTRON_SIDES,
     PACKAGES,
-    RECIPE,
     SIDES,
     VOCAB_SIZE,
     Shape,
@@ -59,7 +49,7 @@ ROWS_ON_CPU = 16
 
 
 def main() -> None:
-    recipe = pretrain_config(RECIPE)
+    recipe = pretrain_config(ELECTRA_RECIPE)
     default_rows = recipe.batch_size if torch.cuda.is_available() else ROWS_ON_CPU
     parser = new_parser(__doc__, "pretrain_step")
     parser.add_argument("--rows", type=int, default=default_rows, help="rows per step")
@@ -92,12 +82,12 @@ def compare(shape: Shape, rounds: int, seconds: float) -> dict[str, Any]:
         "shape": asdict(shape) | {"vocab_size": VOCAB_SIZE},
         "sides": {name: facts[name] | {"tokens_per_second": speeds[name]} for name in sides},
         "speedup": {
-            name: spread(ratios(speeds["elektron"], theirs))
+            name: median_and_range(ratios(speeds["elektron"], theirs))
             for name, theirs in speeds.items()
-            if name != "elektron" and name not in OWN_SIDES
+            if name != "elektron" and name not in ELEKTRON_SIDES
         },
         "mfu": {
-            name: spread([fact["flops"] / each[name] / fact["peak_flops"] for each in times])
+            name: median_and_range([fact["flops"] / each[name] / fact["peak_flops"] for each in times])
             for name, fact in facts.items()
             if fact["flops"]
         },
@@ -117,12 +107,11 @@ def can_import(module: str) -> bool:
 def show(result: dict[str, Any]) -> None:
     """Print the tables and the targets."""
     shape, sides = result["shape"], result["sides"]
-    print(machine_line(result))
     print(f"{shape['layers']} layers, {shape['rows']} × {shape['length']} tokens per step")
 
     def row(name: str, *cells: str) -> list[str]:
         side = sides[name]
-        tokens = spread(side["tokens_per_second"])
+        tokens = median_and_range(side["tokens_per_second"])
         precision = side["precision"] + (", compiled" if side["compiled"] else "")
         speed = "{median:,.0f} ({min:,.0f} – {max:,.0f})".format(**tokens)
         return [name, precision, speed, *cells]
@@ -131,12 +120,12 @@ def show(result: dict[str, Any]) -> None:
         name: "{median:.2f} ({min:.2f} – {max:.2f})".format(**ratio) for name, ratio in result["speedup"].items()
     }
     print_table(
-        RECIPE,
+        ELECTRA_RECIPE,
         ("side", "precision", "tokens/s (min – max)", "elektron / it", "first step, s"),
         [
             row(name, speedup.get(name, ""), f"{side['first_step_seconds']:.1f}")
             for name, side in sides.items()
-            if name not in OWN_SIDES
+            if name not in ELEKTRON_SIDES
         ],
     )
     peaks = result["product_flops_per_second"]
@@ -156,20 +145,20 @@ def show(result: dict[str, Any]) -> None:
     target = TARGET_WITH_AMX if amx else TARGET
     print_target("elektron / loop", result["speedup"]["loop"]["median"], target)
     if amx:
-        print_target(f"MFU of {OWN_RECIPE}", result["mfu"][OWN_RECIPE]["median"], MFU_TARGET_WITH_AMX)
+        print_target(f"MFU of {ELEKTRON_RECIPE}", result["mfu"][ELEKTRON_RECIPE]["median"], MFU_TARGET_WITH_AMX)
 
 
 def start(name: str, shape: Shape, folder: Path) -> tuple[dict[str, Any], Callable[[float], float]]:
     """Prepare and warm up a side in its process. Returns its facts and a function that times it."""
     torch.manual_seed(1)
     training = make_training(name, shape, folder)
-    training.first_step_seconds = step_seconds(training, 1)  # compiles, chooses kernels
-    expected = step_seconds(training, 1)
+    training.first_step_seconds = step_seconds(training.step, 1)  # compiles, chooses kernels
+    expected = step_seconds(training.step, 1)
     print(f"{name} is ready, first step {training.first_step_seconds:.1f} s", flush=True)
 
     def measure(seconds: float) -> float:
         """Seconds per step, over as many steps as fit into `seconds`, at least one."""
-        return step_seconds(training, max(1, round(seconds / expected)))
+        return step_seconds(training.step, max(1, round(seconds / expected)))
 
     return training.facts(), measure
 

@@ -25,11 +25,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from common import machine, machine_line, new_parser, print_table, print_target, save
+from common import machine, new_parser, print_table, print_target, save
 
 TARGET = 1.1  # memory with the largest corpus / with the smallest, at most
 PARTS = ("prepare", "pretrain", "processes")
@@ -54,18 +53,6 @@ SIDES = {  # processes, threads of each
 }
 
 
-@dataclass(frozen=True)
-class Watched:
-    """Measurements of a command."""
-
-    seconds_to_start: float
-    seconds: float
-    own_bytes: int
-    """Peak of the process itself."""
-    started_bytes: int
-    """Peak of all processes that it started, together."""
-
-
 def main() -> None:
     parser = new_parser(__doc__, "scaling")
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
@@ -77,7 +64,6 @@ def main() -> None:
         parser.error(f"no part {', '.join(sorted(unknown))}")
 
     results: dict[str, Any] = machine() | {"cores": len(os.sched_getaffinity(0))}
-    print(machine_line(results))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if "prepare" in parts or "pretrain" in parts:
@@ -93,27 +79,27 @@ def growth(folder: Path, sizes: list[int], parts: list[str]) -> dict[str, Any]:
     write_corpus(folder / "1.txt", documents, 1)
     tokenizer = folder / "tokenizer"
     elektron("tokenizer", folder / "1.txt", "--out", tokenizer, "--vocab-size", VOCAB_SIZE)
-    found: dict[str, list[dict[str, Any]]] = {part: [] for part in parts if part != "processes"}
+    results: dict[str, list[dict[str, Any]]] = {part: [] for part in parts if part != "processes"}
     for size in sizes:
         corpus, blocks = folder / f"{size}.txt", folder / f"blocks-{size}"
         count = write_corpus(corpus, documents, size)
         about = {"size": size, "megabytes": corpus.stat().st_size / 1e6, "documents": count}
         # The hidden folder appears when the command is ready to read the first document.
         command = ("prepare", corpus, "--tokenizer", tokenizer, "--out", blocks)
-        seen = watch(lambda: any(folder.glob(".blocks-*")), *command)
+        measured = watch(lambda: any(folder.glob(".blocks-*")), *command)
         if "prepare" in parts:
-            found["prepare"].append(about | asdict(seen))
+            results["prepare"].append(about | measured)
         if "pretrain" in parts:
             run, metrics = folder / f"run-{size}", folder / f"run-{size}" / "metrics.jsonl"
-            seen = watch(
+            measured = watch(
                 lambda: metrics.exists() and metrics.stat().st_size > 0,  # noqa: B023
                 *("pretrain", "--data", blocks, "--out", run, *TINY),
             )
-            found["pretrain"].append(about | asdict(seen))
+            results["pretrain"].append(about | measured)
         corpus.unlink()
-    for part, rows in found.items():
+    for part, rows in results.items():
         show(part, rows)
-    return found
+    return results
 
 
 def show(part: str, rows: list[dict[str, Any]]) -> None:
@@ -130,11 +116,7 @@ def show(part: str, rows: list[dict[str, Any]]) -> None:
         f"elektron {part}: peak anonymous memory, MB, and time, s",
         ("corpus", "documents", "main process", "its workers", start, "total"),
         [
-            (
-                f"{row['megabytes']:.1f} MB",
-                f"{row['documents']:,}",
-                *(cell(row, column) for column in columns),
-            )
+            (f"{row['megabytes']:.1f} MB", f"{row['documents']:,}", *(cell(row, column) for column in columns))
             for row in rows
         ],
     )
@@ -164,11 +146,11 @@ def write_corpus(path: Path, documents: list[list[str]], repetitions: int) -> in
     """Write the documents `repetitions` times, one per line, and return their number."""
     with path.open("w", encoding="utf-8") as file:
         for repetition in range(repetitions):
-            chooser = random.Random(repetition)
+            rng = random.Random(repetition)
             for words in documents:
                 varied = list(words)
-                for index in range(chooser.randrange(min(20, len(varied))), len(varied), 20):
-                    varied[index] = "".join(chooser.choices(string.ascii_lowercase, k=8))
+                for index in range(rng.randrange(min(20, len(varied))), len(varied), 20):
+                    varied[index] = "".join(rng.choices(string.ascii_lowercase, k=8))
                 file.write(" ".join(varied) + "\n")
     return repetitions * len(documents)
 
@@ -191,7 +173,7 @@ def processes(folder: Path, rounds: int) -> dict[str, list[float]]:
                 threads=threads,
             )
             speeds[side].append(speed(run / "metrics.jsonl"))
-    medians = {side: statistics.median(found) for side, found in speeds.items()}
+    medians = {side: statistics.median(values) for side, values in speeds.items()}
     first = next(iter(medians.values()))
     print_table(
         "tokens/s",
@@ -201,9 +183,9 @@ def processes(folder: Path, rounds: int) -> dict[str, list[float]]:
                 side,
                 f"{medians[side]:,.0f}",
                 f"{medians[side] / first:.2f}",
-                "  ".join(f"{value:,.0f}" for value in found),
+                "  ".join(f"{each:,.0f}" for each in values),
             )
-            for side, found in speeds.items()
+            for side, values in speeds.items()
         ],
     )
     return speeds
@@ -227,20 +209,31 @@ def elektron(*arguments: object, threads: int | None = None) -> None:
     subprocess.run(command_line(arguments), check=True, stderr=subprocess.DEVNULL, env=os.environ | environment)
 
 
-def watch(started: Callable[[], bool], *arguments: object) -> Watched:
-    """Run a command and sample its memory; `started` tells whether it has begun its work."""
+def watch(started: Callable[[], bool], *arguments: object) -> dict[str, float]:
+    """Run a command and sample its memory; `started` tells whether it has begun its work.
+
+    Returns:
+        `seconds_to_start`, `seconds`, and peaks of memory: `own_bytes` of the process itself, `started_bytes` of all
+        processes that it started together.
+    """
     began = time.perf_counter()
-    seconds_to_start = own = workers = 0.0
+    seconds_to_start, main_bytes, worker_bytes = 0.0, 0, 0
     with subprocess.Popen(command_line(arguments), stderr=subprocess.DEVNULL) as process:
         while process.poll() is None:
             if not seconds_to_start and started():
                 seconds_to_start = time.perf_counter() - began
-            own = max(own, anonymous(process.pid))
-            workers = max(workers, sum(map(anonymous, descendants(process.pid))))
+            main_bytes = max(main_bytes, anonymous(process.pid))
+            worker_bytes = max(worker_bytes, sum(map(anonymous, descendants(process.pid))))
             time.sleep(POLL_SECONDS)
     if process.returncode:
         raise SystemExit(f"{' '.join(map(str, arguments))} failed")
-    return Watched(seconds_to_start, time.perf_counter() - began, int(own), int(workers))
+    seconds = time.perf_counter() - began
+    return {
+        "seconds_to_start": seconds_to_start,
+        "seconds": seconds,
+        "own_bytes": main_bytes,
+        "started_bytes": worker_bytes,
+    }
 
 
 def anonymous(process: int) -> int:

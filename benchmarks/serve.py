@@ -25,7 +25,7 @@ from typing import Any
 import httpx
 import numpy as np
 
-from common import machine, machine_line, new_parser, print_table, save
+from common import machine, new_parser, print_table, save
 from elektron.finetuning.in_memory import Rows
 from elektron.inference.config import PredictConfig
 from elektron.inference.predict import predictions
@@ -33,6 +33,18 @@ from predict import make_model, quiet, texts_for
 
 TOLERANCE = 1e-4  # of scores: the order of floating-point sums depends on the batch
 WARM_UP = 50  # requests
+COLUMNS = {
+    "clients": "{clients}",
+    "requests": "{requests:,}",
+    "requests/s": "{requests_per_second:.0f}",
+    "p50 ms": "{p50_ms:.1f}",
+    "p99 ms": "{p99_ms:.1f}",
+    "CPU ms": "{cpu_ms:.1f}",
+    "lost": "{lost}",
+    "wrong": "{wrong}",
+    "MB before, after": "{mb_before:.0f}, {mb_after:.0f}",
+}
+"""Columns of the table with their formats."""
 
 
 def main() -> None:
@@ -44,8 +56,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60, help="least time of the last")
     options = parser.parse_args()
     quiet()
-    found = machine()
-    print(machine_line(found))
+    environment = machine()
     with tempfile.TemporaryDirectory() as folder:
         model = options.model
         if model is None:
@@ -67,33 +78,10 @@ def main() -> None:
                 loads.append(result | {"mb_before": before, "mb_after": resident(process)})
     print_table(
         f"elektron serve, {model.name}, one row a request",
-        (
-            "clients",
-            "requests",
-            "requests/s",
-            "p50 ms",
-            "p99 ms",
-            "CPU ms",
-            "lost",
-            "wrong",
-            "MB before, after",
-        ),
-        [
-            (
-                str(each["clients"]),
-                f"{each['requests']:,}",
-                f"{each['requests_per_second']:.0f}",
-                f"{each['p50_ms']:.1f}",
-                f"{each['p99_ms']:.1f}",
-                f"{each['cpu_ms']:.1f}",
-                str(each["lost"]),
-                str(each["wrong"]),
-                f"{each['mb_before']:.0f}, {each['mb_after']:.0f}",
-            )
-            for each in loads
-        ],
+        COLUMNS,
+        [[form.format(**each) for form in COLUMNS.values()] for each in loads],
     )
-    save(found | {"loads": loads}, options.json)
+    save(environment | {"loads": loads}, options.json)
 
 
 @contextmanager
@@ -125,12 +113,7 @@ def cpu_seconds(process: int) -> float:
 
 
 async def load(
-    address: str,
-    clients: int,
-    requests: int,
-    seconds: float,
-    texts: list[str],
-    expected: list[tuple[str, float]],
+    address: str, clients: int, requests: int, seconds: float, texts: list[str], expected: list[tuple[str, float]]
 ) -> dict[str, Any]:
     """Send at least `requests` requests from several clients at once, for at least `seconds`."""
     latencies: list[float] = []

@@ -161,10 +161,10 @@ def run_all(options: argparse.Namespace) -> None:
 
 def arm_config(arm: str, seed: int, options: argparse.Namespace) -> PretrainConfig:
     """Settings of the pre-training of an arm."""
-    recipe, own = ARMS[arm]
-    given = dict(item.split("=", 1) for item in options.set)
-    fixed = {"minutes": options.minutes, "seed": seed, "evaluation.every": options.every}
-    return pretrain_config(recipe, SIZES | own | fixed | given)
+    recipe, overrides = ARMS[arm]
+    from_options = {"minutes": options.minutes, "seed": seed, "evaluation.every": options.every}
+    from_options |= dict(item.split("=", 1) for item in options.set)
+    return pretrain_config(recipe, SIZES | overrides | from_options)
 
 
 def prepare_blocks(work: Path, options: argparse.Namespace) -> Path:
@@ -229,10 +229,10 @@ def measured(config: PretrainConfig, blimp: str | None, probes: dict[str, Finetu
     if blimp is not None:
         result = evaluate(EvaluateConfig(model=str(config.out), blimp=blimp))
         kinds = {"masked language model": "generator", "discriminator": "discriminator"}
-        for found in result["models"].values():
-            row[f"blimp_{kinds[found['kind']]}"] = found["accuracy"]
-            row[f"blimp_{kinds[found['kind']]}_phenomena"] = {
-                name: each["accuracy"] for name, each in found.get("phenomenon", {}).items()
+        for network in result["models"].values():
+            row[f"blimp_{kinds[network['kind']]}"] = network["accuracy"]
+            row[f"blimp_{kinds[network['kind']]}_phenomena"] = {
+                name: each["accuracy"] for name, each in network.get("phenomenon", {}).items()
             }
     for name, probe in probes.items():
         row[name], row[f"{name}_seeds"] = probed(probe, config.out, name)

@@ -34,12 +34,7 @@ def cpu(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("flag", "dtype"),
-    [
-        ("amx_bf16", torch.bfloat16),
-        ("amx_int8", torch.float32),
-        ("avx512_vnni", torch.float32),
-    ],
+    ("flag", "dtype"), [("amx_bf16", torch.bfloat16), ("amx_int8", torch.float32), ("avx512_vnni", torch.float32)]
 )
 def test_x86_flags_determine_precision(cpu, flag, dtype):
     cpu("x86_64", f"avx2 avx512f {flag}")

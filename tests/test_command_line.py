@@ -29,8 +29,7 @@ def test_extra_options_are_parsed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new"),
-    [("--vary", "--sweep"), ("--against", "--baseline"), ("--micro-batch", "--micro-batch-size")],
+    ("old", "new"), [("--vary", "--sweep"), ("--against", "--baseline"), ("--micro-batch", "--micro-batch-size")]
 )
 def test_renamed_option_raises_with_new_name(old: str, new: str) -> None:
     with pytest.raises(ElektronError, match=f"{old}: it is now {new}$"):

@@ -33,13 +33,7 @@ from elektron.configuration import (
 )
 from elektron.corpus.config import InspectConfig, PrepareConfig, TokenizerConfig
 from elektron.errors import ElektronError, did_you_mean
-from elektron.pretraining.config import (
-    FAMILY_DEFAULTS,
-    FAMILY_FIELDS,
-    NetworkConfig,
-    PretrainConfig,
-    resolve,
-)
+from elektron.pretraining.config import FAMILY_DEFAULTS, FAMILY_FIELDS, NetworkConfig, PretrainConfig, resolve
 from elektron.recipes import pretrain_config, recipe_names
 from elektron.reporting.config import ReportConfig
 
@@ -149,8 +143,7 @@ def test_every_setting_has_help(config: type) -> None:
 
 def test_from_dict_accepts_strings_nested_and_dotted_values() -> None:
     picture = from_dict(
-        Picture,
-        SMALLEST | {"copies": "3", "framed": "false", "frame": {"width": "5e-4"}, "frame.depth": 2},
+        Picture, SMALLEST | {"copies": "3", "framed": "false", "frame": {"width": "5e-4"}, "frame.depth": 2}
     )
     assert picture == Picture([Path("a")], "b", copies=3, framed=False, frame=Frame(width=5e-4, depth=2))
 
@@ -174,10 +167,8 @@ def test_null_unsets_optional_setting() -> None:
         ({"frame": 3}, "frame must be a group of settings, got 3"),
         ({"frame": {"width": "nan"}}, "frame.width must be a finite number, got nan"),
         ({"frame": {"width": 10**400}}, "frame.width must be a number, got 1000"),
-        (
-            {"frame": {"colour": "gren"}},
-            "frame.colour must be red or green, got 'gren': did you mean green?",
-        ),
+        ({"frame": {"colour": "gren"}}, "frame.colour must be red or green, got 'gren': did you mean green?"),
+        ({"frame": {"colour": ["red"]}}, "frame.colour must be red or green, got ['red']"),
         ({"frame": {"widht": 1}}, "frame.widht is not a setting: did you mean frame.width?"),
         ({"widht": 1}, "widht is not a setting: did you mean frame.width?"),
         ({"zzzzzzzz": 1}, "zzzzzzzz is not a setting"),
@@ -372,20 +363,9 @@ def test_paper_recipes_match_paper(recipe: str) -> None:
     config = pretrain_config(recipe)
     network, optimizer = config.network, config.optimizer
     assert PAPER[recipe] == (
-        *(
-            network.num_hidden_layers,
-            network.hidden_size,
-            network.intermediate_size,
-            network.num_attention_heads,
-            network.embedding_size,
-        ),
-        *(
-            network.generator_width,
-            config.batch_size,
-            optimizer.learning_rate,
-            config.steps,
-            config.masking.mask_probability,
-        ),
+        *(network.num_hidden_layers, network.hidden_size, network.intermediate_size, network.num_attention_heads),
+        *(network.embedding_size, network.generator_width, config.batch_size, optimizer.learning_rate),
+        *(config.steps, config.masking.mask_probability),
     )
     assert (config.family, config.objective, config.plan) == ("electra", "rtd", "joint")
     assert (network.dropout, network.max_position_embeddings) == (0.1, 512)
@@ -399,11 +379,7 @@ def test_paper_recipes_match_paper(recipe: str) -> None:
 def test_quickstart_recipe_has_benchmarked_settings() -> None:
     config = pretrain_config("quickstart")
     network = config.network
-    assert (network.num_hidden_layers, network.hidden_size, network.num_attention_heads) == (
-        4,
-        128,
-        4,
-    )
+    assert (network.num_hidden_layers, network.hidden_size, network.num_attention_heads) == (4, 128, 4)
     assert (network.generator_layers, network.generator_width) == (2, 1.0)
     assert (config.batch_size, config.steps, config.family) == (32, 660, "elektron")
     optimizer = config.optimizer

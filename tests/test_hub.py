@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -32,12 +33,7 @@ from elektron.finetuning.encoders import load_encoder
 from elektron.inference.models import load_predictor
 from elektron.inference.pretrained import load_scorer
 from elektron.io.datasets import parse_repo
-from elektron.models import (
-    ElektronConfig,
-    ElektronForPreTraining,
-    ElektronForSequenceClassification,
-    loading,
-)
+from elektron.models import ElektronConfig, ElektronForPreTraining, ElektronForSequenceClassification, loading
 from elektron.models.released import load_pair
 
 EVIL = "import pathlib\npathlib.Path(__file__).with_name('was_here').touch()\n"
@@ -95,26 +91,18 @@ def test_revision_is_used_for_config_weights_and_tokenizer(model: Path, monkeypa
         def base_model(self) -> torch.nn.Module:
             return self
 
-    network = Identity()
-
-    class Network:
-        @classmethod
-        def from_pretrained(cls, name: str, revision: str, **options: Any) -> Any:
+    def auto_class(result: Any) -> SimpleNamespace:
+        def from_pretrained(name: str, revision: str, **_: Any) -> Any:
             asked.append((name, revision))
-            report = {"missing_keys": set(), "unexpected_keys": set(), "mismatched_keys": set()}
-            return network, report
+            return result
 
+        return SimpleNamespace(from_pretrained=from_pretrained)
+
+    network, report = Identity(), {"missing_keys": set(), "unexpected_keys": set(), "mismatched_keys": set()}
     monkeypatch.setattr(hub, "hub_is_reachable", lambda: True)
     monkeypatch.setattr(hub, "cached_file", fetch)
-
-    class Tokenizer:
-        @classmethod
-        def from_pretrained(cls, name: str, revision: str, **options: Any) -> Any:
-            asked.append((name, revision))
-            return tokenizer
-
-    monkeypatch.setattr(hub, "AutoTokenizer", Tokenizer)
-    assert loading.load_network(Network, "some/model@abc") is network
+    monkeypatch.setattr(hub, "AutoTokenizer", auto_class(tokenizer))
+    assert loading.load_network(auto_class((network, report)), "some/model@abc") is network
     hub.load_tokenizer_files("some/model@abc")
     assert set(asked) == {("some/model", "abc")} and len(asked) > 5
 
@@ -222,11 +210,7 @@ def test_auto_map_is_never_followed(model: Path, known: bool, monkeypatch: pytes
         model_type="elektron" if known else "evil",
         auto_map={"AutoConfig": "evil.C", "AutoModel": "evil.M", "AutoTokenizer": ["evil.T"] * 2},
     )
-    edit(
-        model / "tokenizer_config.json",
-        auto_map={"AutoTokenizer": ["evil.T", "evil.T"]},
-        tokenizer_class="T",
-    )
+    edit(model / "tokenizer_config.json", auto_map={"AutoTokenizer": ["evil.T", "evil.T"]}, tokenizer_class="T")
     assert load_tokenizer(str(model)).tokenize("the cat")
     if known:
         assert load_encoder(str(model)).pretrained
@@ -287,11 +271,8 @@ def test_pickled_weights_on_hub_raise_with_download_command(model: Path, monkeyp
             assert options["use_safetensors"]
             raise OSError("no file named model.safetensors")
 
-    def fetch(name: str, file: str, **_: Any) -> str:
-        return str(model / file)
-
     monkeypatch.setattr(hub, "hub_is_reachable", lambda: True)
-    monkeypatch.setattr(hub, "cached_file", fetch)
+    monkeypatch.setattr(hub, "cached_file", lambda name, file, **_: str(model / file))
     monkeypatch.setattr(loading, "has_file", lambda name, file, **_: file.endswith(".bin"))
     with pytest.raises(ElektronError, match=r"hf download some/old --revision v2 --local-dir old"):
         loading.load_network(Network, "some/old@v2")
@@ -345,11 +326,6 @@ def with_an_infinity(weights: Weights) -> None:
     weights[key_of(weights, OF_A_LAYER)][-1, -1] = float("-inf")
 
 
-def without_its_head(weights: Weights) -> None:
-    for key in [key for key in weights if not key.startswith("elektron.")]:
-        del weights[key]
-
-
 @pytest.fixture(scope="module")
 def classifier(saved: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A text classifier with the encoder of `saved`."""
@@ -391,7 +367,7 @@ def test_mismatched_or_non_finite_weights_raise_with_name(
 def test_missing_head_raises_in_prediction_but_not_in_fine_tuning(classifier: Path, tmp_path: Path) -> None:
     headless = Path(shutil.copytree(classifier, tmp_path / "headless"))
     weights = load_file(headless / "model.safetensors")
-    without_its_head(weights)
+    weights = {key: weight for key, weight in weights.items() if key.startswith("elektron.")}
     save_file(weights, headless / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ElektronError, match=r"2 missing \(such as classifier\."):
         load_predictor(str(headless))

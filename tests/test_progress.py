@@ -84,9 +84,7 @@ def a_terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     return terminal
 
 
-def test_nested_job_is_shown_below_outer_job_while_running(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_nested_job_is_shown_below_outer_job_while_running(monkeypatch: pytest.MonkeyPatch) -> None:
     a_terminal(monkeypatch)
     with Progress("training", 2, "steps") as outer:
         with Progress("scoring", 3, "rows", brief=True) as inner:
@@ -121,13 +119,7 @@ def test_bar_does_not_capture_redirected_stdout(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [
-        (0.4, "0 s"),
-        (59.6, "1 min"),
-        (185, "3 min 5 s"),
-        (7_800, "2 h 10 min"),
-        (356_400, "4 d 3 h"),
-    ],
+    [(0.4, "0 s"), (59.6, "1 min"), (185, "3 min 5 s"), (7_800, "2 h 10 min"), (356_400, "4 d 3 h")],
 )
 def test_format_duration(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
@@ -139,13 +131,11 @@ def test_format_quantity() -> None:
     assert format_quantity(61, "seconds") == "1 min 1 s"
 
 
-def test_terminal_escapes_in_titles_and_notes_are_escaped(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_terminal_escapes_in_titles_and_notes_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     with Progress("\x1b[31mfile\n.txt", 1, "rows") as bar:
         bar.update(1, "\x9b2J")
-    said = capsys.readouterr().err
-    assert said.startswith("\\x1b[31mfile\\n.txt: 1 rows") and said.endswith(" · \\x9b2J\n")
+    err = capsys.readouterr().err
+    assert err.startswith("\\x1b[31mfile\\n.txt: 1 rows") and err.endswith(" · \\x9b2J\n")
 
 
 def test_output_contains_no_terminal_escapes(capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,17 +25,17 @@ def test_parse_sweep_accepts_hyphens_and_spaces():
 @pytest.mark.parametrize(
     ("items", "message"),
     [
-        (["learning_rate"], "--tune takes NAME=VALUE,VALUE …, got 'learning_rate'"),
-        (["learning_rate="], "--tune takes NAME=VALUE"),
+        (["learning_rate"], "--sweep takes NAME=VALUE,VALUE …, got 'learning_rate'"),
+        (["learning_rate="], "--sweep takes NAME=VALUE"),
         (["lerning_rate=1"], "did you mean learning_rate"),
-        (["train=a,b"], "--tune: train cannot be varied"),
-        (["epochs=three"], "--tune epochs must be a number, got 'three'"),
+        (["train=a,b"], "--sweep: train cannot be varied"),
+        (["epochs=three"], "--sweep epochs must be a number, got 'three'"),
         (["epochs=1", "epochs=2"], "epochs is named twice"),
     ],
 )
 def test_invalid_sweep_raises(items, message):
     with pytest.raises(ElektronError, match=message):
-        parse_sweep(FinetuneConfig, items, {"train"}, "--tune")
+        parse_sweep(FinetuneConfig, items, {"train"})
 
 
 def test_replace_settings_changes_nested_settings():

@@ -107,11 +107,7 @@ def test_hyperparameters_contain_no_local_folders(tmp_path: Path) -> None:
             out=tmp_path / "model",
         )
     )
-    assert (sent["model"], sent["out"], sent["train"]) == (
-        "discriminator",
-        "model",
-        "a.tsv hf:glue:sst2",
-    )
+    assert (sent["model"], sent["out"], sent["train"]) == ("discriminator", "model", "a.tsv hf:glue:sst2")
     assert str(tmp_path) not in json.dumps(sent) and sent["seeds"] == 1
     both = PretrainConfig(steps=3, init_from=f"{tmp_path}/x,google/electra-small-generator")
     assert hyperparameters(both)["init_from"] == "x,google/electra-small-generator"

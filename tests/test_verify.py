@@ -38,48 +38,48 @@ def small_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return write(tmp_path / "blocks", make_rows(30), make_rows(6))
 
 
-def flip(path: Path, chance: random.Random) -> list[Path]:
+def flip(path: Path, rng: random.Random) -> list[Path]:
     content = bytearray(path.read_bytes())
-    content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+    content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
     path.write_bytes(content)
     return [path]
 
 
-def overwrite(path: Path, chance: random.Random) -> list[Path]:
+def overwrite(path: Path, rng: random.Random) -> list[Path]:
     content = bytearray(path.read_bytes())
-    begin = chance.randrange(len(content))
-    noise = chance.randbytes(min(chance.randint(1, 64), len(content) - begin))
+    begin = rng.randrange(len(content))
+    noise = rng.randbytes(min(rng.randint(1, 64), len(content) - begin))
     if noise == content[begin : begin + len(noise)]:
-        return flip(path, chance)
+        return flip(path, rng)
     content[begin : begin + len(noise)] = noise
     path.write_bytes(content)
     return [path]
 
 
-def cut(path: Path, chance: random.Random) -> list[Path]:
+def cut(path: Path, rng: random.Random) -> list[Path]:
     content = path.read_bytes()
-    path.write_bytes(content[: chance.randrange(len(content))])
+    path.write_bytes(content[: rng.randrange(len(content))])
     return [path]
 
 
-def lengthen(path: Path, chance: random.Random) -> list[Path]:
-    path.write_bytes(path.read_bytes() + chance.randbytes(chance.randint(1, 64)))
+def lengthen(path: Path, rng: random.Random) -> list[Path]:
+    path.write_bytes(path.read_bytes() + rng.randbytes(rng.randint(1, 64)))
     return [path]
 
 
-def remove(path: Path, chance: random.Random) -> list[Path]:
+def remove(path: Path, rng: random.Random) -> list[Path]:
     path.unlink()
     return [path]
 
 
-def swap(path: Path, chance: random.Random) -> list[Path]:
+def swap(path: Path, rng: random.Random) -> list[Path]:
     """Swap the contents of two files of the folder."""
     others = [
         other for other in sorted(path.parent.iterdir()) if other.is_file() and other.read_bytes() != path.read_bytes()
     ]
     if not others:
-        return flip(path, chance)
-    other = chance.choice(others)
+        return flip(path, rng)
+    other = rng.choice(others)
     ours, theirs = path.read_bytes(), other.read_bytes()
     path.write_bytes(theirs)
     other.write_bytes(ours)
@@ -93,14 +93,14 @@ FAULTS = (flip, overwrite, cut, lengthen, remove, swap)
 
 @pytest.mark.parametrize("count", [200, pytest.param(1000, marks=pytest.mark.slow)])
 def test_random_damage_is_reported_with_file_name(small_blocks: Path, count: int) -> None:
-    chance = random.Random(5)
+    rng = random.Random(5)
     files = sorted(path for path in small_blocks.rglob("*") if path.is_file())
     assert len(files) == 6
     content = {path: path.read_bytes() for path in files}
     assert faults(small_blocks) == []
     for number in range(count):
         fault: Callable[[Path, random.Random], list[Path]] = FAULTS[number % len(FAULTS)]
-        damaged = fault(chance.choice(files), chance)
+        damaged = fault(rng.choice(files), rng)
         found = faults(small_blocks)
         assert len(found) == len(damaged), (number, fault.__name__, found)
         for path in damaged:
@@ -141,8 +141,7 @@ def test_verify_command_lists_faults_and_exits_with_2(small_blocks: Path, capsys
 
 
 @pytest.mark.parametrize(
-    ("make", "complaint"),
-    [(lambda path: None, "no such folder"), (Path.mkdir, "neither blocks nor")],
+    ("make", "complaint"), [(lambda path: None, "no such folder"), (Path.mkdir, "neither blocks nor")]
 )
 def test_missing_or_unknown_folder_raises(tmp_path: Path, make: Callable, complaint: str) -> None:
     make(tmp_path / "x")
@@ -167,10 +166,7 @@ def write_model(folder: Path) -> Path:
 
 def write_fine_tuned(folder: Path) -> Path:
     write_model(folder)
-    save_yaml(
-        FinetuneConfig(task="classification", model="m", train=["t"], out=folder),
-        folder / "config.yaml",
-    )
+    save_yaml(FinetuneConfig(task="classification", model="m", train=["t"], out=folder), folder / "config.yaml")
     (folder / "task.json").write_text('{"task": "classification"}')
     write_checksums(folder)
     return folder
@@ -238,10 +234,7 @@ def test_comparison_reports_damage_in_its_runs_and_models(tmp_path: Path) -> Non
     write_fine_tuned(tmp_path / "x" / "variant" / "probe")
     (tmp_path / "x" / "comparison.json").write_text("{}")
     assert kind_of(tmp_path / "x")[0] == "a comparison" and faults(tmp_path / "x") == []
-    damaged = [
-        run / "discriminator" / "model.safetensors",
-        tmp_path / "x" / "variant/probe/task.json",
-    ]
+    damaged = [run / "discriminator" / "model.safetensors", tmp_path / "x" / "variant/probe/task.json"]
     for path in damaged:
         path.write_bytes(b"{")
     found = faults(tmp_path / "x")

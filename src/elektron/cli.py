@@ -13,7 +13,6 @@ import logging
 import os
 import signal
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,7 +41,6 @@ BAD_INPUT = 2
 SYSTEM_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EROFS}
 """Errors whose message is clear without a file name, which the operating system does not always give."""
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
-SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ class Command:
     Attributes:
         config: dataclass of its settings, as `module:name`; its docstring is the line in the list of commands.
         function: the function that takes the dataclass and does the work, as `module:name`.
-        examples: two command lines, without `elektron`.
+        examples: the arguments of two command lines.
         recipe: whether it takes `--config RECIPE`, whose settings the options override.
         json: whether its result can be written as JSON.
     """
@@ -68,46 +66,43 @@ COMMANDS = {
     "quickstart": Command(
         "elektron.quickstart:QuickstartConfig",
         "elektron.quickstart:quickstart",
-        ("quickstart", "quickstart --out tour --steps 200"),
+        ("", "--out tour --steps 200"),
         json=False,
     ),
     "tokenizer": Command(
         "elektron.corpus.config:TokenizerConfig",
         "elektron.corpus.tokenizer:train_tokenizer",
-        ("tokenizer corpus/ --out tokenizer", "tokenizer news.jsonl --text body --vocab-size 8000 --out tokenizer"),
+        ("corpus/ --out tokenizer", "news.jsonl --text body --vocab-size 8000 --out tokenizer"),
         json=False,
     ),
     "prepare": Command(
         "elektron.corpus.config:PrepareConfig",
         "elektron.corpus.prepare:prepare",
         (
-            "prepare corpus/ --tokenizer tokenizer --out blocks",
-            "prepare news.jsonl --text body --tokenizer tokenizer --seq-len 256 --out blocks",
+            "corpus/ --tokenizer tokenizer --out blocks",
+            "news.jsonl --text body --tokenizer tokenizer --seq-len 256 --out blocks",
         ),
     ),
     "inspect": Command(
         "elektron.corpus.config:InspectConfig",
         "elektron.reporting.inspection:inspect",
-        ("inspect corpus/ --tokenizer tokenizer", "inspect blocks --rows 3"),
+        ("corpus/ --tokenizer tokenizer", "blocks --rows 3"),
     ),
     "verify": Command(
-        "elektron.verify:VerifyConfig",
-        "elektron.verify:verify",
-        ("verify blocks run", "verify run/discriminator"),
-        json=False,
+        "elektron.verify:VerifyConfig", "elektron.verify:verify", ("blocks run", "run/discriminator"), json=False
     ),
     "pretrain": Command(
         "elektron.pretraining.config:PretrainConfig",
         "elektron.pretraining.pretrain:pretrain",
-        ("pretrain --data blocks --out run", "pretrain --config electra-small --data blocks --minutes 60 --out run"),
+        ("--data blocks --out run", "--config electra-small --data blocks --minutes 60 --out run"),
         recipe=True,
     ),
     "estimate": Command(
         "elektron.estimate.config:EstimateConfig",
         "elektron.estimate.estimate:estimate",
         (
-            "estimate --data blocks --probe true",
-            "estimate --config electra-base --vocab-size 30522 --seq-len 128 --memory-per-device 16GB",
+            "--data blocks --probe true",
+            "--config electra-base --vocab-size 30522 --seq-len 128 --memory-per-device 16GB",
         ),
         recipe=True,
     ),
@@ -115,70 +110,65 @@ COMMANDS = {
         "elektron.finetuning.config:FinetuneConfig",
         "elektron.finetuning.finetune:finetune",
         (
-            "finetune classification --model run/discriminator --train train.csv --test test.csv --out model",
-            "finetune ner --model run/discriminator --train train.conll --eval dev.conll --seeds 3 --out model",
+            "classification --model run/discriminator --train train.csv --test test.csv --out model",
+            "ner --model run/discriminator --train train.conll --eval dev.conll --seeds 3 --out model",
         ),
     ),
     "evaluate": Command(
         "elektron.finetuning.config:EvaluateConfig",
         "elektron.inference.evaluate:evaluate",
-        ("evaluate model test.csv", "evaluate run --blimp pairs.jsonl"),
+        ("model test.csv", "run --blimp pairs.jsonl"),
     ),
     "predict": Command(
         "elektron.inference.config:PredictConfig",
         "elektron.inference.predict:predict",
-        ("predict model --input new.csv --output answers.csv", "predict model < texts.txt"),
+        ("model --input new.csv --output answers.csv", "model < texts.txt"),
         json=False,
     ),
     "detect": Command(
         "elektron.inference.config:DetectConfig",
         "elektron.inference.detect:detect",
-        ("detect run --input new.txt", "detect run --threshold 0.5 < texts.txt"),
+        ("run --input new.txt", "run --threshold 0.5 < texts.txt"),
         json=False,
     ),
     "serve": Command(
-        "elektron.serve.config:ServeConfig",
-        "elektron.serve.serve:serve",
-        ("serve model", "serve run --port 8080"),
-        json=False,
+        "elektron.serve.config:ServeConfig", "elektron.serve.serve:serve", ("model", "run --port 8080"), json=False
     ),
     "explain": Command(
         "elektron.explain.config:ExplainConfig",
         "elektron.explain.explain:explain",
-        ("explain model --input new.csv --output page.html", "explain run --input texts.txt --json"),
+        ("model --input new.csv --output page.html", "run --input texts.txt --json"),
     ),
     "canaries": Command(
         "elektron.audit.config:CanariesConfig",
         "elektron.audit.canaries:make_canaries",
-        ("canaries --out canaries", "canaries --copies 0 50 --template '账户@@@@的密码是########' --out canaries"),
+        ("--out canaries", "--copies 0 50 --template '账户@@@@的密码是########' --out canaries"),
     ),
     "audit": Command(
         "elektron.audit.config:AuditConfig",
         "elektron.audit.audit:audit",
-        ("audit run", "audit run --canaries canaries --out audited"),
+        ("run", "run --canaries canaries --out audited"),
     ),
     "export": Command(
         "elektron.inference.config:ExportConfig",
         "elektron.inference.export:export",
-        ("export model --out exported", "export model --int8 --out exported"),
+        ("model --out exported", "model --int8 --out exported"),
     ),
     "compare": Command(
         "elektron.compare.config:CompareConfig",
         "elektron.compare.compare:compare",
         (
-            "compare --data blocks --sweep objective=rtd,mlm --budget 10m --probe 'qa --train train.json' --out tried",
-            "compare --data blocks --sweep batch_size=64,128 --budget 1h --probe 'ner --train train.conll' --out tried",
+            "--data blocks --sweep objective=rtd,mlm --budget 10m --probe 'qa --train train.json' --out tried",
+            "--data blocks --sweep batch_size=64,128 --budget 1h --probe 'ner --train train.conll' --out tried",
         ),
     ),
     "report": Command(
-        "elektron.reporting.config:ReportConfig",
-        "elektron.report:report",
-        ("report run", "report run-a run-b --out comparison.html"),
+        "elektron.reporting.config:ReportConfig", "elektron.report:report", ("run", "run-a run-b --out comparison.html")
     ),
     "push": Command(
         "elektron.push:PushConfig",
         "elektron.push:push",
-        ("push model me/reviews", "push model me/reviews --license apache-2.0 --upload"),
+        ("model me/reviews", "model me/reviews --license apache-2.0 --upload"),
     ),
 }
 
@@ -392,9 +382,7 @@ def _signals_as_interrupts() -> Iterator[None]:
         signal.signal(number, signal.SIG_DFL)
         raise KeyboardInterrupt(signal.Signals(number))
 
-    handled = [number for number in SIGNALS if signal.getsignal(number) == signal.SIG_DFL]
-    if threading.current_thread() is not threading.main_thread():
-        handled = []  # only the main thread may set handlers
+    handled = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) == signal.SIG_DFL]
     for number in handled:
         signal.signal(number, interrupt)
     try:

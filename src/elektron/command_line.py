@@ -36,7 +36,7 @@ def parse_arguments(
         config_class: the dataclass of its settings.
         argv: the arguments after the command's name.
         extra: options besides the settings.
-        examples: command lines for the help, without `elektron`.
+        examples: the arguments of command lines for the help.
         commands_with: returns the commands that have an option such as `--steps`, for messages.
 
     Raises:
@@ -47,15 +47,15 @@ def parse_arguments(
             word.encode()
         except UnicodeEncodeError:  # bytes in another encoding, which cannot be written into our files
             raise ElektronError(f"{word!a} is not UTF-8: rename the file, or set LANG") from None
-    known = [setting.flag for setting in settings(config_class) if not setting.positional]
-    known += ["-h", "--help", *(f"--{option}" for option, _, _ in extra)]
+    flags = [setting.flag for setting in settings(config_class) if not setting.positional]
+    flags += ["-h", "--help", *(f"--{option}" for option, _, _ in extra)]
     positional = {f"--{setting.name}": setting.flag for setting in settings(config_class) if setting.positional}
     for option in (word.partition("=")[0] for word in argv):
         # Before argparse, whose error lists all options and suggests none.
         if option in positional:
             raise ElektronError(f"unknown option {option}: {positional[option]} is written without an option before it")
-        if re.match(r"-[^\d.]", option) and option not in known:
-            raise ElektronError(f"unknown option {option}: {_advice(name, config_class, option, known, commands_with)}")
+        if re.match(r"-[^\d.]", option) and option not in flags:
+            raise ElektronError(f"unknown option {option}: {_advice(name, config_class, option, flags, commands_with)}")
     parser = _parser(name, config_class, extra, examples)
     values, left_over = parser.parse_known_intermixed_args(add_implied_true(config_class, argv))
     if left_over:
@@ -67,7 +67,7 @@ def parse_arguments(
 
 
 def _advice(
-    name: str, config_class: type, option: str, known: Sequence[str], commands_with: Callable[[str], Sequence[str]]
+    name: str, config_class: type, option: str, flags: Sequence[str], commands_with: Callable[[str], Sequence[str]]
 ) -> str:
     """What to write instead of an option that the command does not have."""
     typed = option.lstrip("-")
@@ -75,7 +75,7 @@ def _advice(
         if typed.replace("-", "_") in setting.equivalent_options:
             return f"{name} has {setting.flag} instead"
     commands = commands_with(option)
-    names = [flag.removeprefix("--") for flag in known]
+    names = [flag.removeprefix("--") for flag in flags]
     # The exact name of another command's option is rarely a typing error: only a very similar name is suggested.
     if near := suggest_setting(typed, names, "--{}".format, cutoff=0.8 if commands else CUTOFF):
         return near.removeprefix(": ")
@@ -86,9 +86,9 @@ def _advice(
 
 def add_implied_true(config_class: type, argv: Sequence[str]) -> list[str]:
     """The arguments, with `true` inserted after each boolean option that has no value."""
-    known = settings(config_class)
-    flags = {setting.flag for setting in known if setting.type is bool}
-    takes_positional = any(setting.positional for setting in known)
+    all_settings = settings(config_class)
+    flags = {setting.flag for setting in all_settings if setting.type is bool}
+    takes_positional = any(setting.positional for setting in all_settings)
     words = []
     for word, following in pairwise([*argv, ""]):
         words.append(word)
@@ -111,7 +111,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser(name: str, config_class: type, extra: Sequence[Option], examples: Sequence[str]) -> _Parser:
-    lines = "".join(f"\n  elektron {line}" for line in examples)
+    lines = "".join(f"\n  elektron {name} {arguments}".rstrip() for arguments in examples)
     parser = _Parser(
         prog=f"elektron {name}",
         usage=usage(name, config_class),

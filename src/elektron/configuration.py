@@ -189,27 +189,26 @@ def settings(cls: type) -> list[Setting]:
     A field that is a dataclass is a group, whose settings are named `group.setting`. Inherited settings are a group in
     the help, but their names have no prefix.
     """
-    hints, helps = get_type_hints(cls, include_extras=True), _helps(cls)
+    hints, helps, groups = get_type_hints(cls, include_extras=True), _helps(cls), _groups(cls)
     inherited = {
         field.name: summary(base)
         for base in reversed(cls.__mro__[1:])
         if is_dataclass(base)
         for field in dataclasses.fields(base)
     }
-    found: list[Setting] = []
+    result: list[Setting] = []
     for field in dataclasses.fields(cls):
-        hint = hints[field.name]
-        if is_dataclass(hint):
-            assert isinstance(hint, type)
-            for inner in settings(hint):
-                name, group = f"{field.name}.{inner.name}", inner.group or summary(hint)
-                found.append(dataclasses.replace(inner, name=name, group=group))
+        if field.name in groups:
+            for inner in settings(groups[field.name]):
+                name, group = f"{field.name}.{inner.name}", inner.group or summary(groups[field.name])
+                result.append(dataclasses.replace(inner, name=name, group=group))
             continue
+        hint = hints[field.name]
         parts = [part for part in _union(hint) if part is not types.NoneType]
         (plain,) = (get_args(p)[0] if get_origin(p) is Annotated else p for p in parts)
         extras = [extra for part in parts for extra in getattr(part, "__metadata__", ())]
         factory = field.default_factory
-        found.append(
+        result.append(
             Setting(
                 name=field.name,
                 type=plain,
@@ -223,7 +222,12 @@ def settings(cls: type) -> list[Setting]:
                 equivalent_options=tuple(name for e in extras if isinstance(e, EquivalentOptions) for name in e.names),
             )
         )
-    return sorted(found, key=lambda setting: setting.name.partition(".")[0] in inherited)
+    return sorted(result, key=lambda setting: setting.name.partition(".")[0] in inherited)
+
+
+def _groups(cls: type) -> dict[str, type]:
+    """The fields of a configuration dataclass that are dataclasses themselves."""
+    return {name: hint for name, hint in get_type_hints(cls).items() if isinstance(hint, type) and is_dataclass(hint)}
 
 
 def _union(hint: Any) -> tuple[Any, ...]:
@@ -258,13 +262,13 @@ def validate(cls: type, values: Mapping[str, Any], label: Callable[[str], str] =
     Raises:
         ElektronError: a name does not exist, or a value does not fit.
     """
-    known = {setting.name: setting for setting in settings(cls)}
+    by_name = {setting.name: setting for setting in settings(cls)}
     converted = {}
     for name, value in _flatten(cls, values, label):
-        if name not in known:
+        if name not in by_name:
             shown = label(name if name.isprintable() else _short.repr(name))
-            raise ElektronError(f"{shown} is not a setting{suggest_setting(name, known, label)}")
-        converted[name] = _convert(known[name], value, label(name))
+            raise ElektronError(f"{shown} is not a setting{suggest_setting(name, by_name, label)}")
+        converted[name] = _convert(by_name[name], value, label(name))
     return converted
 
 
@@ -284,15 +288,13 @@ def _flatten(
     cls: type, values: Mapping[str, Any], label: Callable[[str], str], prefix: str = ""
 ) -> Iterator[tuple[str, Any]]:
     """Yield the dotted names and values of nested values."""
-    hints = get_type_hints(cls)
+    groups = _groups(cls)
     for key, given in values.items():
-        name, hint = f"{prefix}{key}", hints.get(key)
-        value = vars(given) if is_dataclass(given) else given
-        if not is_dataclass(hint):
+        name, value = f"{prefix}{key}", vars(given) if is_dataclass(given) else given
+        if key not in groups:
             yield name, value
         elif isinstance(value, Mapping):
-            assert isinstance(hint, type)
-            yield from _flatten(hint, {str(k): v for k, v in value.items()}, label, f"{name}.")
+            yield from _flatten(groups[key], {str(k): v for k, v in value.items()}, label, f"{name}.")
         elif value is not None:  # an empty group in YAML
             raise ElektronError(f"{label(name)} must be a group of settings, got {_short.repr(value)}")
 
@@ -300,12 +302,10 @@ def _flatten(
 def _arguments(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
     """The constructor's arguments for values under dotted names: groups become dataclasses."""
     arguments = {name: value for name, value in values.items() if "." not in name}
-    for name, hint in get_type_hints(cls).items():
-        if is_dataclass(hint):
-            assert isinstance(hint, type)
-            prefix = f"{name}."
-            inner = {key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)}
-            arguments[name] = hint(**_arguments(hint, inner))
+    for name, group in _groups(cls).items():
+        prefix = f"{name}."
+        inner = {key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)}
+        arguments[name] = group(**_arguments(group, inner))
     return arguments
 
 
@@ -320,13 +320,10 @@ def _convert(setting: Setting, value: Any, label: str) -> Any:
     try:
         converted = _typed(setting.type, value)
     except (ValueError, OverflowError):
-        near = ""
-        if setting.choices:
-            given = value if isinstance(value, list) else [value]
-            wrong = next(item for item in given if item not in setting.choices)
-            near = did_you_mean(str(wrong), setting.choices)
-        message = f"{label} must be {_in_words(setting.type)}, got {_short.repr(value)}"
-        raise ElektronError(message + near) from None
+        items = value if isinstance(value, list) else [value]
+        wrong = [item for item in items if item not in setting.choices]
+        near = did_you_mean(str(wrong[0]), setting.choices) if setting.choices and wrong else ""
+        raise ElektronError(f"{label} must be {_in_words(setting.type)}, got {_short.repr(value)}{near}") from None
     got = value if isinstance(value, str) else _short.repr(value)
     for part in converted if isinstance(converted, list) else [converted]:
         if part == "":
@@ -365,13 +362,13 @@ def _typed(kind: Any, value: Any) -> Any:
 
 def to_flat_dict(config: Any) -> dict[str, Any]:
     """All values of a configuration under their dotted names."""
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for name, value in vars(config).items():
         if is_dataclass(value):
-            found |= {f"{name}.{inner}": v for inner, v in to_flat_dict(value).items()}
+            flat |= {f"{name}.{inner}": v for inner, v in to_flat_dict(value).items()}
         else:
-            found[name] = value
-    return found
+            flat[name] = value
+    return flat
 
 
 def differences(a: Any, b: Any, ignore: tuple[str, ...] = ()) -> list[str]:
@@ -424,18 +421,18 @@ def format_value(value: Any) -> str:
     return str(value)
 
 
-def suggest_setting(name: str, known: Iterable[str], label: Callable[[str], str] = str, cutoff: float = CUTOFF) -> str:
+def suggest_setting(name: str, names: Iterable[str], label: Callable[[str], str] = str, cutoff: float = CUTOFF) -> str:
     """The new name of a setting that was renamed, or else the most similar names, as in `did_you_mean`."""
-    known = list(known)
+    names = list(names)
     old_name = name.replace("-", "_")
     for old, new in RENAMED.items():
         if old_name in (old, old.rpartition(".")[2]):
-            for candidate in known:
+            for candidate in names:
                 if candidate.replace("-", "_") == new:
                     return f": it is now {label(candidate)}"
                 if candidate.startswith(f"{new}."):  # a group
                     return f": it is now {label(new)}"
-    return did_you_mean(name, known, label, dotted=True, cutoff=cutoff)
+    return did_you_mean(name, names, label, dotted=True, cutoff=cutoff)
 
 
 def _option(name: str) -> str:

@@ -49,31 +49,23 @@ def requires_extra(extra: str, what: str) -> Iterator[None]:
 
 
 def did_you_mean(
-    name: str,
-    known: Iterable[str],
-    label: Callable[[str], str] = str,
-    dotted: bool = False,
-    cutoff: float = CUTOFF,
+    name: str, names: Iterable[str], label: Callable[[str], str] = str, dotted: bool = False, cutoff: float = CUTOFF
 ) -> str:
     """`: did you mean X?` with the names most similar to `name`, or nothing where none is similar.
 
     Args:
         name: the misspelt name.
-        known: the valid names.
+        names: the valid names.
         label: turns a valid name into its form in the message.
         dotted: the last part of a dotted name may match alone: `beta1` finds `optimizer.beta1`.
         cutoff: least similarity, from 0 to 1.
     """
-
-    def ratio(a: str, b: str) -> float:
-        return difflib.SequenceMatcher(None, a, b).ratio()
-
     scores = {}
-    for candidate in islice(known, MAX_COMPARED):
-        scores[candidate] = ratio(name, candidate)
+    for candidate in islice(names, MAX_COMPARED):
+        pairs = [(name, candidate)]
         if dotted:
-            last_parts = name.rpartition(".")[2], candidate.rpartition(".")[2]
-            scores[candidate] = max(scores[candidate], ratio(*last_parts))
+            pairs.append((name.rpartition(".")[2], candidate.rpartition(".")[2]))
+        scores[candidate] = max(difflib.SequenceMatcher(None, *pair).ratio() for pair in pairs)
     best = max(scores.values(), default=0.0)
     if best < cutoff:
         return ""

@@ -29,8 +29,7 @@ class Progress:
     Args:
         title: title of the job.
         total: amount of the whole job, or None if unknown.
-        unit: what is counted, such as `steps`; large numbers of `bytes` and `seconds` are written in larger
-            units.
+        unit: what is counted, such as `steps`; large numbers of `bytes` and `seconds` are written in larger units.
         shown: False in a process that prints nothing because another one does.
         brief: the bar is removed at the end, and a log gets lines only if the job takes long.
     """
@@ -142,10 +141,10 @@ def format_quantity(value: float, unit: str) -> str:
 def format_duration(seconds: float) -> str:
     """The two largest units of a time: `41 s`, `3 min 5 s`, `2 h 10 min`, `4 d 3 h`."""
     units = {"d": 86_400, "h": 3_600, "min": 60, "s": 1}
-    rest, parts = round(seconds), []
+    rest = round(seconds)
+    parts: list[tuple[int, str]] = []
     for name, size in units.items():
-        parts.append((rest // size, name))
-        rest %= size
-    first = next((i for i, (count, _) in enumerate(parts) if count), len(parts) - 1)
-    shown = [f"{count} {name}" for count, name in parts[first : first + 2] if count]
-    return " ".join(shown) or "0 s"
+        count, rest = divmod(rest, size)
+        if count or parts:
+            parts.append((count, name))
+    return " ".join(f"{count} {name}" for count, name in parts[:2] if count) or "0 s"

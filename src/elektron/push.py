@@ -60,9 +60,6 @@ class PushConfig(ValidatedConfig):
 def push(config: PushConfig) -> dict[str, Any]:
     """Show what would be uploaded, and upload it if asked to.
 
-    Args:
-        config: the settings.
-
     Returns:
         `repository`, `private`, `files` with their sizes in bytes, `left_out`, and `url` of the commit, None in a dry
         run.
@@ -74,7 +71,9 @@ def push(config: PushConfig) -> dict[str, Any]:
     check_name(config.name)
     folder = model_folder(config.model)
     card = card_for(folder, config.name, config.license)
-    paths = {path.relative_to(folder).as_posix(): path for path in model_files(folder)}
+    folders = (folder, folder / TARGET_TOKENIZER)
+    files = sorted(path for each in folders for path in _matching(each, FILES))
+    paths = {path.relative_to(folder).as_posix(): path for path in files}
     refuse_local_paths(folder / CARD, card, paths.values())
     sizes = {CARD: len(card.encode())} | {name: path.stat().st_size for name, path in paths.items()}
     uploaded = {name.partition("/")[0] for name in sizes}
@@ -86,8 +85,7 @@ def push(config: PushConfig) -> dict[str, Any]:
         echo(f"\nUploaded: {url}")
     else:
         echo("\nNothing was uploaded: add --upload to do so.")
-    found = {"repository": config.name, "private": config.private, "files": sizes}
-    return found | {"left_out": left_out, "url": url}
+    return {"repository": config.name, "private": config.private, "files": sizes, "left_out": left_out, "url": url}
 
 
 def check_name(name: str) -> None:
@@ -120,12 +118,6 @@ def model_folder(given: str) -> Path:
     for fault in checksum_faults(folder).values():
         raise ElektronError(fault)
     return folder
-
-
-def model_files(folder: Path) -> list[Path]:
-    """The files that are uploaded, without the card."""
-    places = (folder, folder / TARGET_TOKENIZER)
-    return sorted({path for place in places for path in _matching(place, FILES)})
 
 
 def _matching(folder: Path, patterns: tuple[str, ...]) -> Iterator[Path]:
@@ -186,9 +178,9 @@ def refuse_local_paths(card_file: Path, card: str, paths: Iterable[Path]) -> Non
         if path.suffix == ".json" and not any(map(path.match, VOCABULARIES)):
             texts[path] = read_text(path)
     for path, text in texts.items():
-        if found := LOCAL_PATH.search(text):
+        if match := LOCAL_PATH.search(text):
             raise ElektronError(
-                f"{path} contains a local path ({escape_control(found[0])[:80]}): remove it before publishing"
+                f"{path} contains a local path ({escape_control(match[0])[:80]}): remove it before publishing"
             )
 
 
@@ -205,13 +197,13 @@ def describe(config: PushConfig, card: str, sizes: dict[str, int], left_out: lis
     lines += [f"  {name:{width}}  {format_quantity(size, 'bytes')}" for name, size in sizes.items()]
     if left_out:
         lines.append(f"Not uploaded: {comma_list(left_out)}")
-    made = parsed_card(card, Path(CARD))
-    metadata = made.data.to_dict()
+    parsed = parsed_card(card, Path(CARD))
+    metadata = parsed.data.to_dict()
     metadata.pop("model-index", None)
     head = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True) + "\n" if metadata else ""
-    head += made.text.partition("\n## ")[0].strip()
+    head += parsed.text.partition("\n## ")[0].strip()
     lines += ["", "The card begins:", *(f"  {line}".rstrip() for line in head.splitlines())]
-    if made.data.get("license") is None:
+    if parsed.data.get("license") is None:
         lines += ["", "The card names no licence, and without one nobody may use the model: --license"]
     echo("\n".join(map(escape_control, lines)))
 
@@ -257,5 +249,5 @@ def _refusal(error: Any) -> str:
         401: "the hub does not accept the token: run `hf auth login` again",
         403: "the token may not write there: make one with write access, or choose a name of your own",
     }
-    said = (error.server_message or first_line(error)).strip()
-    return f"{reasons.get(status, f'the hub refuses (status {status})')} ({said[:200]})"
+    message = (error.server_message or first_line(error)).strip()
+    return f"{reasons.get(status, f'the hub refuses (status {status})')} ({message[:200]})"

@@ -80,34 +80,36 @@ def downstream_check(config: QuickstartConfig, model: Path, out: Path) -> None:
     from elektron.corpus.documentation import labelled
     from elektron.finetuning.finetune import finetune
 
-    in_small = config.steps is not None
+    shortened = config.steps is not None
     train, test = labelled("train"), labelled("test")
-    chooser = random.Random(config.seed)
-    chooser.shuffle(train)
-    chooser.shuffle(test)
+    rng = random.Random(config.seed)
+    rng.shuffle(train)
+    rng.shuffle(test)
     rows = {
         "train": train[:LABELLED_DOCUMENTS],
         "eval": train[LABELLED_DOCUMENTS : LABELLED_DOCUMENTS + EVAL_DOCUMENTS],
-        "test": test[: FEWER_TEST_DOCUMENTS if in_small else TEST_DOCUMENTS],
+        "test": test[: FEWER_TEST_DOCUMENTS if shortened else TEST_DOCUMENTS],
     }
-    files: dict[str, Any] = {split: [str(config.out / "labelled" / f"{split}.jsonl")] for split in rows}
-    (config.out / "labelled").mkdir(exist_ok=True)
+    folder = config.out / "labelled"
+    folder.mkdir(exist_ok=True)
     for split, documents in rows.items():
         lines = [json.dumps({"text": text, "label": label}) + "\n" for text, label in documents]
-        atomic_write(Path(*files[split]), "".join(lines))
+        atomic_write(folder / f"{split}.jsonl", "".join(lines))
     finetune(
         FinetuneConfig(
             task="classification",
             model=str(model),
-            **files,
+            train=[str(folder / "train.jsonl")],
+            eval=[str(folder / "eval.jsonl")],
+            test=[str(folder / "test.jsonl")],
             text="text",
             label="label",
             out=out,
             baseline="scratch",
             # Each side uses the learning rate that is better for it on the evaluation documents.
-            sweep=[] if in_small else ["learning_rate=1e-3,2e-3"],
+            sweep=[] if shortened else ["learning_rate=1e-3,2e-3"],
             seeds=3,
-            epochs=1 if in_small else EPOCHS,
+            epochs=1 if shortened else EPOCHS,
             max_length=SEQ_LEN,
         )
     )

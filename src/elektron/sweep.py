@@ -20,45 +20,40 @@ if TYPE_CHECKING:
     Config = TypeVar("Config", bound=DataclassInstance)
 
 
-def parse_item(item: str, option: str) -> tuple[str, list[str]]:
+def parse_item(item: str) -> tuple[str, list[str]]:
     """Parse `optimizer.learning_rate=1e-3,3e-3` into the setting's dotted name and the texts of its values.
 
-    Raises ElektronError for another form; `option` is named in the message.
+    Raises ElektronError for another form.
     """
     flag, equals, values = item.partition("=")
     if not equals or not values:
-        raise ElektronError(f"{option} takes NAME=VALUE,VALUE …, got {item!r}")
+        raise ElektronError(f"--sweep takes NAME=VALUE,VALUE …, got {item!r}")
     name = flag.strip().lstrip("-").replace("-", "_")
     return name, [value.strip() for value in values.split(",")]
 
 
-def parse_sweep(
-    cls: type, items: Iterable[str], fixed: Collection[str], option: str = "--sweep"
-) -> dict[str, list[Any]]:
+def parse_sweep(cls: type, items: Iterable[str], fixed: Collection[str]) -> dict[str, list[Any]]:
     """The values of each setting that is named, each of the type of its field.
 
     Args:
         cls: dataclass of the settings.
         items: `NAME=VALUE,VALUE`, one for each setting.
         fixed: settings that cannot be varied.
-        option: the option that messages name.
 
     Raises:
-        ElektronError: a setting that does not exist, cannot be varied or is named twice, or a
-            value that does not fit.
+        ElektronError: a setting that does not exist, cannot be varied or is named twice, or a value that does not fit.
     """
-    known = [setting.name for setting in settings(cls) if setting.name not in fixed]
-    found: dict[str, list[Any]] = {}
+    names = [setting.name for setting in settings(cls) if setting.name not in fixed]
+    sweep: dict[str, list[Any]] = {}
     for item in items:
-        name, values = parse_item(item, option)
-        if name not in known:
-            near = suggest_setting(name, known) or f": {', '.join(known)}"
-            raise ElektronError(f"{option}: {name} cannot be varied{near}")
-        if name in found:
-            raise ElektronError(f"{option}: {name} is named twice: give all its values at once")
-        label = f"{option} {{}}".format
-        found[name] = [validate(cls, {name: value}, label)[name] for value in values]
-    return found
+        name, values = parse_item(item)
+        if name not in names:
+            near = suggest_setting(name, names) or f": {', '.join(names)}"
+            raise ElektronError(f"--sweep: {name} cannot be varied{near}")
+        if name in sweep:
+            raise ElektronError(f"--sweep: {name} is named twice: give all its values at once")
+        sweep[name] = [validate(cls, {name: value}, label="--sweep {}".format)[name] for value in values]
+    return sweep
 
 
 def combinations(values: Mapping[str, list[Any]]) -> list[dict[str, Any]]:

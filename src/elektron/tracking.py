@@ -66,9 +66,9 @@ class Tracker:
         self.errors = (OSError, ValueError, KeyError, getattr(importlib.import_module(module), error_class))
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            known = read_json(state) if state.exists() else {}
-            new = known.get("tracker") != name
-            run = secrets.token_hex(4) if new else str(known["run"])
+            saved = read_json(state) if state.exists() else {}
+            new = saved.get("tracker") != name
+            run = secrets.token_hex(4) if new else str(saved["run"])
             self.tracker = self._make(folder, title, run, new, step)
             self.tracker.main_process_only = False  # this is called by one process
             self.tracker.start()

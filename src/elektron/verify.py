@@ -8,7 +8,8 @@ whether JSON files can be parsed. docs/safety.md says what that finds and what i
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,13 +87,9 @@ def _block_faults(folder: Path) -> Iterator[str]:
     yield from store.faults()
 
 
-def _all_json_faults(folder: Path) -> Iterator[str]:
-    return _json_faults(*folder.rglob("*.json"))
-
-
 def _comparison_faults(folder: Path) -> Iterator[str]:
     """The faults of a comparison's own files, and of all runs and models in it."""
-    yield from _json_faults(*folder.glob("*.json"))
+    yield from _json_faults(folder, "*.json")
     within = {path.parent for name in ("config.yaml", CONFIG) for path in folder.rglob(name)}
     for path in sorted(within):
         if not within.intersection(path.parents):  # a run's models are checked with it
@@ -108,7 +105,7 @@ def run_faults(folder: Path) -> Iterator[str]:
 
     for check in (load_settings, identity):
         yield from _fault(folder, check)
-    yield from _json_faults(*set(folder.glob("*.json")) - {folder / IDENTITY})
+    yield from _json_faults(folder, "*.json", {folder / IDENTITY})
     finished = (folder / SUMMARY).is_file()
     if (folder / METRICS).is_file():
         yield from _metrics_faults(folder / METRICS, finished)
@@ -141,39 +138,37 @@ def checkpoint_faults(folder: Path) -> Iterator[str]:
     from elektron.pretraining.checkpoint import faults, other_run
 
     try:
-        found = [f"{fault}: {CHECKPOINT_ADVICE}" for fault in faults(folder)]
+        lines = [f"{fault}: {CHECKPOINT_ADVICE}" for fault in faults(folder)]
     except ElektronError as error:
-        found = [str(error)]
-    if found:
-        yield from found
+        lines = [str(error)]
+    if lines:
+        yield from lines
         return
     for path in sorted(folder.glob("*.safetensors")):
         yield from (f"{fault}: {CHECKPOINT_ADVICE}" for fault in _tensor_faults(path))
-    try:
+    with suppress(ElektronError):  # a fault of the run, which is reported with it
         if mismatch := other_run(folder):
             yield mismatch
-    except ElektronError:
-        return  # a fault of the run, which is reported with it
 
 
 def model_faults(folder: Path) -> Iterator[str]:
     """A line for every file of a model that is missing or damaged."""
-    found = checksum_faults(folder)
+    faults = checksum_faults(folder)
     weights = {folder / WEIGHTS}
     if (folder / SHARDS).is_file():
         try:
             index = read_json(folder / SHARDS)["weight_map"]
             weights = {folder / str(file) for file in index.values()}
         except (OSError, AttributeError, *MALFORMED):
-            found[folder / SHARDS] = f"{folder / SHARDS} is damaged (no weight_map)"
+            faults[folder / SHARDS] = f"{folder / SHARDS} is damaged (no weight_map)"
     if (folder / EXPORT_FILE).is_file():
         weights = set()  # those of an exported model have checksums
-    for path in {folder / CONFIG, *weights} - found.keys() - set(folder.iterdir()):
-        found[path] = f"{path} is missing: export the model again"
-    yield from (found[path] for path in sorted(found))
-    for path in sorted(set(folder.glob("*.safetensors")) - found.keys()):
+    for path in {folder / CONFIG, *weights} - faults.keys() - set(folder.iterdir()):
+        faults[path] = f"{path} is missing: export the model again"
+    yield from (faults[path] for path in sorted(faults))
+    for path in sorted(set(folder.glob("*.safetensors")) - faults.keys()):
         yield from _tensor_faults(path)
-    yield from _json_faults(*set(folder.glob("**/*.json")) - found.keys())
+    yield from _json_faults(folder, checked=faults.keys())
 
 
 def _tensor_faults(path: Path) -> Iterator[str]:
@@ -191,9 +186,9 @@ def _tensor_faults(path: Path) -> Iterator[str]:
     return _fault(path, read_header)
 
 
-def _json_faults(*paths: Path) -> Iterator[str]:
-    """A line for every file that is not JSON."""
-    for path in sorted(paths):
+def _json_faults(folder: Path, pattern: str = "**/*.json", checked: Collection[Path] = ()) -> Iterator[str]:
+    """A line for every file that is not JSON, except those that are `checked` already."""
+    for path in sorted(set(folder.glob(pattern)).difference(checked)):
         yield from _fault(path, lambda path: json.loads(read_text(path)))
 
 
@@ -215,6 +210,6 @@ KINDS: tuple[tuple[str, tuple[str, ...], Callable[[Path], Iterator[str]]], ...] 
     ("a comparison", ("comparison.json", "*/*/seed-*"), _comparison_faults),
     ("a run", ("config.yaml", "metrics.jsonl", "checkpoints/step-*"), run_faults),
     ("blocks", ("manifest.json", "train-*.arrow", "validation-*.arrow"), _block_faults),
-    ("a tokenizer or metrics", ("tokenizer.json", "metrics.json", "blimp.json"), _all_json_faults),
+    ("a tokenizer or metrics", ("tokenizer.json", "metrics.json", "blimp.json"), _json_faults),
 )
 """Kinds of folders, in the order in which they are tried: name, patterns of which one match is enough, and check."""

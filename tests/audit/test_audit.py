@@ -20,25 +20,16 @@ from elektron.pretraining.batches import BatchMaker
 from elektron.pretraining.config import NetworkConfig
 from elektron.pretraining.run import RunFolder, load_settings
 from tests.conftest import prepare_blocks, sentences
-from tests.pretraining.conftest import TINY, finished, tiny_config  # noqa: F401
+from tests.pretraining.conftest import TINY, tiny_config
 
 QUICK = {"candidates": 199, "rows": 40}
-
-
-@pytest.fixture
-def run(finished):  # noqa: F811
-    return finished
 
 
 def test_membership_measure_matches_known_auc_and_tpr():
     membership = np.arange(2000) % 2 == 0
     generator = np.random.default_rng(0)
     blind = generator.normal(size=2000)
-    for scores, auc, tpr in (
-        (membership * 1.0, 1.0, 1.0),
-        (membership * -1.0, 0.0, 0.0),
-        (np.zeros(2000), 0.5, 0.0),
-    ):
+    for scores, auc, tpr in ((membership * 1.0, 1.0, 1.0), (membership * -1.0, 0.0, 0.0), (np.zeros(2000), 0.5, 0.0)):
         found = membership_measure(membership, scores)()
         assert found == pytest.approx({"auc": auc, "tpr": tpr})
     found = membership_measure(membership, blind)()

@@ -7,15 +7,7 @@ from collections import Counter
 import pytest
 from scipy.stats import kstest
 
-from elektron.audit.canaries import (
-    Secret,
-    as_sentence,
-    canary,
-    exposure,
-    make_canaries,
-    rank,
-    read_secrets,
-)
+from elektron.audit.canaries import Secret, as_sentence, canary, exposure, make_canaries, rank, read_secrets
 from elektron.audit.config import CanariesConfig
 from elektron.corpus.tokenizer import load_tokenizer
 from elektron.errors import ElektronError
@@ -67,8 +59,8 @@ def test_rank_and_exposure():
 
 
 def test_p_values_of_random_scores_are_uniform():
-    chooser = random.Random(0)
-    p = [rank(chooser.random(), [chooser.random() for _ in range(99)]) / 100 for _ in range(500)]
+    rng = random.Random(0)
+    p = [rank(rng.random(), [rng.random() for _ in range(99)]) / 100 for _ in range(500)]
     assert kstest(p, "uniform").pvalue > 0.01
 
 

@@ -1,6 +1,5 @@
 """The detection benchmark: spans and kinds of wrong words, and metrics."""
 
-import importlib
 import random
 from collections import Counter
 from pathlib import Path
@@ -13,16 +12,8 @@ from sklearn.metrics import f1_score, precision_score, recall_score, roc_auc_sco
 from elektron.inference.config import DetectConfig
 from elektron.inference.detect import load_detector
 from tests.conftest import sentences
-from tests.finetuning.conftest import encoders  # noqa: F401
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 TEXT = "Their house, there: 我在家 — it's too late to see the sea again, Benjamin! 😀 The next one."
-
-
-@pytest.fixture
-def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    return importlib.import_module("detect")
 
 
 def check_changed(benchmark: ModuleType, text: str, changed: object, most: int) -> None:
@@ -35,7 +26,7 @@ def check_changed(benchmark: ModuleType, text: str, changed: object, most: int) 
     assert 0 < len(changed.spans) <= most
 
 
-def test_wrong_word_spans_and_originals_restore_the_text(benchmark: ModuleType, encoders: dict[str, Path]) -> None:  # noqa: F811
+def test_wrong_word_spans_and_originals_restore_the_text(benchmark: ModuleType, encoders: dict[str, Path]) -> None:
     detector = load_detector(DetectConfig(model=str(encoders["elektron"].parent)))
     counts = Counter({"river": 5, "我": 2, "Late": 1, "7": 9})
     kinds = benchmark.kinds(detector, counts, 0.2, 1)
@@ -49,13 +40,13 @@ def test_wrong_word_spans_and_originals_restore_the_text(benchmark: ModuleType, 
 
 def test_typo_is_one_edit(benchmark: ModuleType) -> None:
     """A letter is left out, inserted or replaced, or two neighbours are swapped."""
-    chooser, word, edits = random.Random(0), "Keyboard", Counter()
+    rng, word, edits = random.Random(0), "Keyboard", Counter()
 
     def without_a_letter(longer: str) -> set[str]:
         return {longer[:place] + longer[place + 1 :] for place in range(len(longer))}
 
     for _ in range(200):
-        found = benchmark.typo(word, chooser)
+        found = benchmark.typo(word, rng)
         assert found not in (None, word)
         if len(found) != len(word):
             shorter, longer = sorted((found, word), key=len)
@@ -70,14 +61,14 @@ def test_typo_is_one_edit(benchmark: ModuleType) -> None:
         assert second == first + 1 and found[first] + found[second] == word[second] + word[first]
         edits["swapped"] += 1
     assert len(edits) == 4 and min(edits.values()) > 20
-    assert benchmark.typo("cat", chooser) is None and benchmark.typo("naïve", chooser) is None
+    assert benchmark.typo("cat", rng) is None and benchmark.typo("naïve", rng) is None
 
 
 def test_confused_words_keep_capitalization(benchmark: ModuleType) -> None:
-    chooser = random.Random(0)
-    assert benchmark.confused("There", chooser) == "Their"
-    assert benchmark.confused("未", chooser) == "末"
-    assert benchmark.confused("zebra", chooser) is None
+    rng = random.Random(0)
+    assert benchmark.confused("There", rng) == "Their"
+    assert benchmark.confused("未", rng) == "末"
+    assert benchmark.confused("zebra", rng) is None
 
 
 def test_threshold_and_metrics_equal_scikit_learn(benchmark: ModuleType) -> None:
@@ -101,10 +92,7 @@ def test_threshold_and_metrics_equal_scikit_learn(benchmark: ModuleType) -> None
     assert (found["texts"], found["words"], found["wrong"]) == (20, 400, wrong.sum())
 
 
-def test_words_overlapping_a_wrong_span_are_labelled_wrong(
-    benchmark: ModuleType,
-    encoders: dict[str, Path],  # noqa: F811
-) -> None:
+def test_words_overlapping_a_wrong_span_are_labelled_wrong(benchmark: ModuleType, encoders: dict[str, Path]) -> None:
     run = str(encoders["elektron"].parent)
     detector = load_detector(DetectConfig(model=run, threshold=0, suggestions=0))
     texts = [benchmark.Changed("the cat sees the dog .", [(4, 7), (17, 20)], ["fox", "cat"])]
@@ -115,7 +103,7 @@ def test_words_overlapping_a_wrong_span_are_labelled_wrong(
 
 def test_benchmark_end_to_end(
     benchmark: ModuleType,
-    encoders: dict[str, Path],  # noqa: F811
+    encoders: dict[str, Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

@@ -1,15 +1,12 @@
 """The goodput benchmark: steps trained, steps redone and time to start of killed runs."""
 
 import argparse
-import importlib
 import json
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 # A stand-in run: it starts in 0.2 s, takes 10 ms per step, logs every fifth step and saves every tenth.
 STAND_IN = """
@@ -38,12 +35,6 @@ while not stop:
         (out / "checkpoints" / f"step-{step:08d}").mkdir(exist_ok=True)
 (out / "checkpoints" / f"step-{step:08d}").mkdir(exist_ok=True)
 """
-
-
-@pytest.fixture
-def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    return importlib.import_module("goodput")
 
 
 def test_killed_run_is_restarted_and_accounted_for(

@@ -1,6 +1,5 @@
 """The GPU benchmark with tiny networks, which needs no GPU."""
 
-import importlib
 import json
 import sys
 from pathlib import Path
@@ -10,20 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
-
-@pytest.fixture
-def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    return importlib.import_module("gpu_check")
-
 
 def test_recipes_are_measured_and_printed_as_table(
-    benchmark: ModuleType,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "results" / "gpu.json"
     recipes = ["electra-small", "elektron-small"]
@@ -47,7 +35,7 @@ def test_recipes_are_measured_and_printed_as_table(
 def test_micro_batches_are_halved_until_they_fit(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     tried = []
 
-    def timed_steps(recipe: str, config: Any, *_: object) -> int | None:
+    def timed_steps(recipe: str, config: Any, *_: object) -> int:
         tried.append(config.micro_batch_size)
         if config.micro_batch_size != 32:
             raise torch.OutOfMemoryError

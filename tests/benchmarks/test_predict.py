@@ -1,20 +1,11 @@
 """The prediction benchmark: lengths of texts, and equal predictions of all sides."""
 
-import importlib
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from elektron.corpus.tokenizer import load_tokenizer, train_tokenizer_on
-
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
-
-@pytest.fixture
-def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    return importlib.import_module("predict")
 
 
 def test_random_texts_have_requested_lengths(benchmark: ModuleType) -> None:

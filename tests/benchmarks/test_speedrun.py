@@ -1,20 +1,17 @@
 """The speedrun benchmark and its table, with tiny networks."""
 
 import gzip
-import importlib
 import json
 import logging
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from elektron.pretraining.config import resolve
-from tests.finetuning.conftest import animals, write_jsonl  # noqa: F401
+from tests.finetuning.conftest import write_jsonl
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 PAIRS = [{"good": "the cat sees the river .", "bad": "the cat the sees river .", "phenomenon": "a"}]
 TINY = {
     "network.num_hidden_layers": 1,
@@ -29,25 +26,16 @@ TINY = {
 }
 
 
-@pytest.fixture
-def benchmark(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    module = importlib.import_module("speedrun")
-    monkeypatch.setattr(module, "SIZES", TINY)
-    logger = logging.getLogger("elektron")
-    level = logger.level
-    yield module
-    logger.setLevel(level)  # the program sets it to WARNING
-
-
 def test_all_arms_are_trained_and_written_as_rows(
     benchmark: ModuleType,
     corpus_file: Path,
-    animals: dict[str, Path],  # noqa: F811
+    animals: dict[str, Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setattr(benchmark, "SIZES", TINY)
+    monkeypatch.setattr(logging.getLogger("elektron"), "setLevel", lambda level: None)
     probe = f"classification --train {animals['train']} --eval {animals['eval']}"
     monkeypatch.setattr(benchmark, "PROBES", {"sst2": probe})
     monkeypatch.setattr(benchmark, "write_capitals", lambda *_: None)
@@ -55,16 +43,7 @@ def test_all_arms_are_trained_and_written_as_rows(
     arguments = [
         *("--minutes", "0.01", "--arm", *benchmark.ARMS, "--seed", "1", "--corpus", corpus_file),
         *("--blimp", write_jsonl(tmp_path / "pairs.jsonl", PAIRS), "--data", tmp_path),
-        *(
-            "--set",
-            "optimizer.learning_rate=1e-3",
-            "--vocab-size",
-            90,
-            "--seq-len",
-            16,
-            "--every",
-            1,
-        ),
+        *("--set", "optimizer.learning_rate=1e-3", "--vocab-size", 90, "--seq-len", 16, "--every", 1),
         *("--labels", 40, "--probe-seeds", 2, "--work", tmp_path / "work", "--json", results),
     ]
     monkeypatch.setattr(sys, "argv", ["speedrun.py", *map(str, arguments)])
@@ -91,11 +70,9 @@ def test_all_arms_are_trained_and_written_as_rows(
     assert capsys.readouterr().out == printed
 
 
-def test_every_arm_has_valid_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    module = importlib.import_module("speedrun")
-    for name, (recipe, own) in module.ARMS.items():
-        settings = resolve(module.pretrain_config(recipe, module.SIZES | own | {"minutes": 1}))
+def test_every_arm_has_valid_settings(benchmark: ModuleType) -> None:
+    for name, (recipe, overrides) in benchmark.ARMS.items():
+        settings = resolve(benchmark.pretrain_config(recipe, benchmark.SIZES | overrides | {"minutes": 1}))
         assert settings.network.num_hidden_layers == 4, name
 
 

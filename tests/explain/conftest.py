@@ -14,6 +14,7 @@ from transformers import (
 
 import elektron.models  # noqa: F401
 from elektron.corpus.tokenizer import load_tokenizer
+from tests.finetuning.conftest import encoders  # noqa: F401
 
 FAMILIES = ("elektron", "electra", "bert")
 CLASSES = {

@@ -17,7 +17,7 @@ from elektron.explain.explainer import Explainer
 from elektron.finetuning.readers.records import Record
 from tests.conftest import sentences
 from tests.explain.conftest import FAMILIES
-from tests.finetuning.conftest import encoders, write_jsonl, write_tsv  # noqa: F401
+from tests.finetuning.conftest import write_jsonl, write_tsv
 
 
 @pytest.fixture
@@ -81,8 +81,7 @@ def test_json_summary_equals_mean_of_output_rows(models, texts, tmp_path, capsys
 @pytest.mark.parametrize("task", ["classification", "token-classification", "discriminator"])
 def test_html_page_escapes_texts_and_can_be_replaced(models, task, tmp_path, capsys):
     source = write_jsonl(
-        tmp_path / "in.jsonl",
-        [{"text": "<b>the cat</b> sees\tan apple ."}, {"text": "the river & " + "the cat " * 60}],
+        tmp_path / "in.jsonl", [{"text": "<b>the cat</b> sees\tan apple ."}, {"text": "the river & " + "the cat " * 60}]
     )
     out = tmp_path / "new" / "page.html"
     model = models[task, "elektron"]
@@ -114,7 +113,7 @@ def test_attention_page_shows_heads_and_disclaimer_without_captum(
 
 
 @pytest.mark.extras
-def test_planted_shortcut_has_highest_attribution(encoders, tmp_path):  # noqa: F811
+def test_planted_shortcut_has_highest_attribution(encoders, tmp_path):
     """The label depends only on whether the text contains `forgets`."""
     from elektron.finetuning.config import FinetuneConfig
     from elektron.finetuning.finetune import finetune
@@ -131,12 +130,7 @@ def test_planted_shortcut_has_highest_attribution(encoders, tmp_path):  # noqa: 
     out = tmp_path / "model"
     finetune(
         FinetuneConfig(
-            task="classification",
-            model=str(encoders["elektron"]),
-            train=[str(train)],
-            epochs=8,
-            batch_size=16,
-            out=out,
+            task="classification", model=str(encoders["elektron"]), train=[str(train)], epochs=8, batch_size=16, out=out
         )
     )
     explainer = Explainer.of(ExplainConfig(model=str(out)))

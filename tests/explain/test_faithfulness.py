@@ -5,13 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from elektron.explain.faithfulness import (
-    Faithfulness,
-    ProbabilityDrop,
-    faithfulness,
-    strengths_without,
-    summarize,
-)
+from elektron.explain.faithfulness import Faithfulness, ProbabilityDrop, faithfulness, strengths_without, summarize
 from elektron.explain.reading import Answer, Reading, Word, log_odds
 
 MASK = 0
@@ -83,8 +77,7 @@ def test_summary_weights_and_resamples_texts_equally():
 
 
 @pytest.mark.parametrize(
-    ("more", "less", "better"),
-    [(0.2, 0.0, True), (0.0, -0.2, True), (0.0, 0.0, False), (0.2, 0.2, False)],
+    ("more", "less", "better"), [(0.2, 0.0, True), (0.0, -0.2, True), (0.0, 0.0, False), (0.2, 0.2, False)]
 )
 def test_better_than_random(more, less, better):
     noise = np.random.default_rng(0).normal(scale=0.01, size=(40, 2))

@@ -8,12 +8,7 @@ from transformers import AutoModelForSequenceClassification
 
 from elektron.explain.config import ExplainConfig
 from elektron.explain.explainer import Explainer
-from elektron.explain.importance import (
-    Attribution,
-    attention_between_words,
-    integrated_gradients,
-    received,
-)
+from elektron.explain.importance import Attribution, attention_between_words, integrated_gradients, received
 from elektron.explain.reading import Answer, Reading, Word, log_odds
 from elektron.finetuning.readers.records import Record
 from tests.explain.conftest import CLASSES, FAMILIES

@@ -54,10 +54,7 @@ def test_read_sentence_equals_task_features(models, truncation, text):
 def test_a_pair_has_two_parts(models):
     predictor = predictor_of(models, "classification")
     reading = read_sentence(
-        predictor.task,
-        predictor.model,
-        predictor.tokenizer,
-        record(text="the cat", pair="an apple ."),
+        predictor.task, predictor.model, predictor.tokenizer, record(text="the cat", pair="an apple .")
     )
     assert [(word.part, reading.text(word)) for word in reading.words] == [
         (0, "the"),

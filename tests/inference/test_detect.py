@@ -51,12 +51,7 @@ def suspicious(detector, *texts):
 
 def small_discriminator(tokenizer):
     torch.manual_seed(0)
-    return ElectraForPreTraining(
-        ElectraConfig(
-            vocab_size=len(tokenizer),
-            **SMALL_ELECTRA,
-        )
-    )
+    return ElectraForPreTraining(ElectraConfig(vocab_size=len(tokenizer), **SMALL_ELECTRA))
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +90,8 @@ def test_word_offsets_match_text_and_leave_nothing_out(kind, tmp_path):
     kind, _, without_space = kind.partition(" ")
     corpus = tmp_path / "text.txt"
     # Characters in random order, so that no piece is longer than a word.
-    chooser = random.Random(0)
-    lines = [" ".join(chooser.sample(list(text), len(text))) for text in STRANGE for _ in range(20)]
+    rng = random.Random(0)
+    lines = [" ".join(rng.sample(list(text), len(text))) for text in STRANGE for _ in range(20)]
     corpus.write_text("\n".join([*lines, *["left and emoji"] * 20]))
     size = 300 if kind == "bpe" else 96
     out = tmp_path / "tokenizer"
@@ -138,14 +133,14 @@ def test_word_probability_is_maximum_over_its_pieces(finds):
     assert [word["probability"] for word in found] == pytest.approx(highest, abs=1e-3)
 
 
-@pytest.mark.parametrize("room", [1, 2, 3, 4, 8, 50])
+@pytest.mark.parametrize("max_tokens", [1, 2, 3, 4, 8, 50])
 @pytest.mark.parametrize("length", [0, 1, 4, 5, 11, 49, 50, 51, 200])
-def test_windows_cover_text_and_have_equal_size(length, room):
-    found = windows(length, room)
+def test_windows_cover_text_and_have_equal_size(length, max_tokens):
+    found = windows(length, max_tokens)
     assert found[0][0] == 0 and found[-1][1] == length
-    assert {end - begin for begin, end in found} == {min(room, length)}
+    assert {end - begin for begin, end in found} == {min(max_tokens, length)}
     assert all(later[0] <= end for (_, end), later in pairwise(found))
-    assert (len(found) == 1) == (length <= room)
+    assert (len(found) == 1) == (length <= max_tokens)
 
 
 def test_windows_equal_hand_computed_values():
@@ -155,7 +150,7 @@ def test_windows_equal_hand_computed_values():
 def test_every_token_is_scored_with_context_on_both_sides(finds, monkeypatch):
     """A stand-in model returns the position of each token in its window as its probability."""
     detector = Detector(finds.config, *finds.networks, finds.tokenizer)
-    detector.room = 40
+    detector.max_tokens = 40
 
     def place(_model, input_ids, _mask):
         return torch.arange(-1.0, input_ids.shape[1] - 1).expand(input_ids.shape).div(1000).logit()
@@ -173,7 +168,7 @@ def test_short_text_equals_single_forward_and_long_text_has_all_words(finds):
     together, long = suspicious(finds, *texts), " ".join(texts * 6)
     for text, words in zip(texts, together, strict=True):
         ids = finds.tokenizer(text, return_tensors="pt")["input_ids"]
-        assert ids.shape[1] <= finds.room
+        assert ids.shape[1] <= finds.max_tokens
         with torch.inference_mode():
             logits = finds.discriminator(ids).logits[0, 1:-1]
         assert max(word["probability"] for word in words) == pytest.approx(float(logits.sigmoid().max()), abs=1e-3)
@@ -196,19 +191,19 @@ def suggested(word):
 @pytest.mark.parametrize("sentences_in_text", [1, 25])
 def test_planted_words_are_detected_and_verbs_suggested(finds, sentences_in_text):
     """A text of 25 sentences is read in several windows."""
-    chooser = random.Random(3)
+    rng = random.Random(3)
     words_of_texts, planted = [], []
     for number in range(150):
-        subject, verb, thing = (chooser.choice(each) for each in (SUBJECTS, VERBS, OBJECTS))
-        wrong = chooser.random() < 0.5
-        noun = chooser.choice(["house", "river", "bread", "cat"])
+        subject, verb, thing = (rng.choice(each) for each in (SUBJECTS, VERBS, OBJECTS))
+        wrong = rng.random() < 0.5
+        noun = rng.choice(["house", "river", "bread", "cat"])
         if number % sentences_in_text == 0:
             words_of_texts.append([])
         words = words_of_texts[-1]
         planted.append((len(words_of_texts) - 1, len(words) + len(subject.split()), wrong))
         words += f"{subject} {noun if wrong else verb} {thing} .".split()
     if sentences_in_text > 1:
-        assert min(map(len, words_of_texts)) > 2 * finds.room
+        assert min(map(len, words_of_texts)) > 2 * finds.max_tokens
     found = suspicious(finds, *map(" ".join, words_of_texts))
     places = [found[text][at] for text, at, _ in planted]
     wrong = [wrong for _, _, wrong in planted]
@@ -297,9 +292,7 @@ def test_all_output_formats_contain_the_same_words(encoders, tmp_path):
         else:
             quoting = csv.QUOTE_NONE if ending == "tsv" else csv.QUOTE_MINIMAL
             reader = csv.DictReader(
-                io.StringIO(out.read_text()),
-                delimiter="\t" if ending == "tsv" else ",",
-                quoting=quoting,
+                io.StringIO(out.read_text()), delimiter="\t" if ending == "tsv" else ",", quoting=quoting
             )
             rows = [row | {"predicted_suspicious": json.loads(row["predicted_suspicious"])} for row in reader]
         assert [row["body"] for row in rows] == texts
@@ -346,19 +339,12 @@ def test_print_marked_lists_words_with_suggestions(capsys):
             "start": 3,
             "end": 6,
             "probability": 0.655,
-            "suggestions": [
-                {"word": "by", "probability": 0.63},
-                {"word": "to", "probability": 0.1},
-            ],
+            "suggestions": [{"word": "by", "probability": 0.63}, {"word": "to", "probability": 0.1}],
         },
         {"word": "teh", "start": 7, "end": 10, "probability": 0.5},
     ]
     print_marked("is bye teh way", words)
-    assert capsys.readouterr().out.splitlines() == [
-        "is bye teh way",
-        "   66%  bye → by 63%, to 10%",
-        "   50%  teh",
-    ]
+    assert capsys.readouterr().out.splitlines() == ["is bye teh way", "   66%  bye → by 63%, to 10%", "   50%  teh"]
 
 
 @pytest.mark.parametrize(

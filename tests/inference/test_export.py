@@ -63,11 +63,7 @@ def labelled_rows(task: str) -> list[dict]:
             "context": text,
             "answers": {"text": [text.split()[1]], "answer_start": [text.index(text.split()[1])]},
         },
-        "choices": lambda n, text: {
-            "text": text,
-            "choices": OBJECTS[: 2 + n % 2],
-            "label": n % 2,
-        },
+        "choices": lambda n, text: {"text": text, "choices": OBJECTS[: 2 + n % 2], "label": n % 2},
         "embedding": lambda n, text: {"text": text, "pair": OBJECTS[n % 6], "label": n % 5},
     }
     return [made[task](n, text) for n, text in enumerate(texts)]

@@ -26,11 +26,7 @@ from elektron.finetuning.config import EvaluateConfig
 from elektron.finetuning.readers.read import read_records
 from elektron.finetuning.readers.roles import MINIMAL_PAIRS
 from elektron.inference.evaluate import evaluate
-from elektron.inference.minimal_pairs import (
-    accuracy_by_group,
-    sentence_scores,
-    tokenized,
-)
+from elektron.inference.minimal_pairs import accuracy_by_group, sentence_scores, tokenized
 from elektron.inference.pretrained import Scorer
 from elektron.models import ElektronForMaskedLM, ElektronForPreTraining
 from elektron.models.families import LABELS

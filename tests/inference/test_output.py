@@ -54,9 +54,9 @@ def test_tsv_replaces_tabs_and_line_ends_and_logs_their_count(tmp_path, caplog):
 @pytest.mark.parametrize("name", ["p.csv", "p.tsv", "p.parquet"])
 def test_table_has_columns_of_all_rows_of_first_chunk(tmp_path, name):
     """Columns of the input come before those of the prediction, whichever row they are in."""
-    said = {"predicted_label": "x", "predicted_score": 0.5}
+    prediction = {"predicted_label": "x", "predicted_score": 0.5}
     rows = [{"text": "a"}, {"text": "b", "label": 1}, {"text": "c", "note": "n"}]
-    write(tmp_path / name, [row | said for row in rows])
+    write(tmp_path / name, [row | prediction for row in rows])
     if name == "p.parquet":
         names = pq.read_table(tmp_path / name).schema.names
         assert pq.read_table(tmp_path / name)["label"].to_pylist() == [None, 1, None]

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from elektron.errors import ElektronError
 from elektron.finetuning.readers.records import Record
+from elektron.inference import passages as module
 from elektron.inference.passages import (
     NO_ANSWER,
     OpenDomainQA,
@@ -57,14 +58,10 @@ def test_split_keeps_all_words_in_order_within_length_limit(text, words):
 
 def test_split_groups_lines_and_cuts_long_ones_between_sentences():
     text = "One two three.\nFour five. Six seven eight nine. Ten (eleven?) Twelve\nthirteen"
-    assert split(text, 5) == [
-        "One two three.\nFour five.",
-        "Six seven eight nine.",
-        "Ten (eleven?) Twelve\nthirteen",
-    ]
+    assert split(text, 5) == ["One two three.\nFour five.", "Six seven eight nine.", "Ten (eleven?) Twelve\nthirteen"]
     assert split(text, 100) == [text]
     assert split("甲乙丙丁。戊己庚辛。", 3) == ["甲乙丙丁。", "戊己庚辛。"]
-    assert split("") == []
+    assert split("", 5) == []
 
 
 def test_length_counts_two_chinese_characters_as_one_word():
@@ -90,8 +87,9 @@ def test_terms_are_words_or_character_bigrams_without_stop_words():
     assert query_terms("who is who") == ["who", "is", "who"]
 
 
-def test_search_ranks_passage_with_rare_word_first_and_gives_source(corpus):
-    passages = Passages([str(corpus)], words=10)
+def test_search_ranks_passage_with_rare_word_first_and_gives_source(corpus, monkeypatch):
+    monkeypatch.setattr(module, "PASSAGE_WORDS", 10)
+    passages = Passages([str(corpus)])
     best, *others = passages.search("where does the Okavango end?", 3)
     assert best.text == "The Okavango never reaches a sea."
     assert best.title == "Rivers of the north"
@@ -102,13 +100,15 @@ def test_search_ranks_passage_with_rare_word_first_and_gives_source(corpus):
     assert passages.search("?", 3) == []
 
 
-def test_search_matches_document_titles(corpus):
-    found = Passages([str(corpus / "first.txt")], words=10).search("northern rivers of the north", 9)
+def test_search_matches_document_titles(corpus, monkeypatch):
+    monkeypatch.setattr(module, "PASSAGE_WORDS", 10)
+    found = Passages([str(corpus / "first.txt")]).search("northern rivers of the north", 9)
     assert {passage.text.split()[1] for passage in found} == {"of", "Tana", "Okavango"}
 
 
-def test_search_finds_chinese_by_character_bigrams(corpus):
-    passages = Passages([str(corpus)], words=15)
+def test_search_finds_chinese_by_character_bigrams(corpus, monkeypatch):
+    monkeypatch.setattr(module, "PASSAGE_WORDS", 15)
+    passages = Passages([str(corpus)])
     best, *_ = passages.search("最长的河流是什么？", 1)
     assert best.text == "长江是亚洲最长的河流。"
     assert best.source == f"{corpus / 'second.txt.gz'}, document 1"
@@ -162,8 +162,8 @@ def test_answers_come_with_passage_and_source(corpus):
 
 
 def read(answer: str, margin: float, score: float, passage_score: float) -> dict:
-    said = {"answer": answer, "no_answer_margin": margin, "score": score}
-    return NO_ANSWER | said | {"passage_score": passage_score}
+    answered = {"answer": answer, "no_answer_margin": margin, "score": score}
+    return NO_ANSWER | answered | {"passage_score": passage_score}
 
 
 def test_best_answer_combines_reader_and_retriever_scores():

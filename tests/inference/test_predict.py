@@ -61,16 +61,7 @@ def test_rows_keep_order_and_scores_across_batches(model, texts, tmp_path, monke
     monkeypatch.setattr(module, "CHUNK", 7)
     path = write_jsonl(tmp_path / "in.jsonl", [{"id": n, "text": t} for n, t in enumerate(texts)])
     out = tmp_path / "out.jsonl"
-    arguments = [
-        "predict",
-        str(model),
-        "--input",
-        str(path),
-        "--output",
-        str(out),
-        "--batch-size",
-        "4",
-    ]
+    arguments = ["predict", str(model), "--input", str(path), "--output", str(out), "--batch-size", "4"]
     assert main(arguments) == 0
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [row["id"] for row in rows] == list(range(30))

@@ -270,20 +270,9 @@ def hostile():
     yield "POST", "/predict", {"Content-Type": JSON}, json.dumps(many)
     broken = [
         *("", " ", "{", "}", "[", "nul", "NaN", "Infinity", "{'rows': []}", '{"rows": [{]}', "\0"),
-        *(
-            '{"rows": [{"text": "a"}]',
-            '{"rows": [{"text": "a"}]} {}',
-            '{"rows": [{"text": "\\ud800"}]}',
-        ),
+        *('{"rows": [{"text": "a"}]', '{"rows": [{"text": "a"}]} {}', '{"rows": [{"text": "\\ud800"}]}'),
         *('{"rows": [{"text": "\\x"}]}', '{"rows": [{"text": "a\nb"}]}', "<html></html>", "rows=1"),
-        *(
-            "1e999",
-            "-",
-            "9" * 100_000,
-            '{"rows": ' + "9" * 5000 + "}",
-            "[" * 100_000,
-            '{"a":' * 50_000,
-        ),
+        *("1e999", "-", "9" * 100_000, '{"rows": ' + "9" * 5000 + "}", "[" * 100_000, '{"a":' * 50_000),
         *(b"\xff\xfe", b'{"rows": [{"text": "\xff"}]}', b'{"rows": [{"text": "\xed\xa0\x80"}]}'),
         *(b"\x80" * 100, b"PK\x03\x04", b"%PDF-1.4", '{"rows": [{"text": "a"}]}'.encode("utf-16")),
     ]
@@ -309,12 +298,7 @@ def hostile():
     for query in queries:
         yield "POST", f"/predict/csv?{query}", {"Content-Type": "text/csv"}, "text\na\n"
     paths = [
-        *(
-            "/../../etc/passwd",
-            "/%2e%2e/%2e%2e/etc/passwd",
-            "/..%2f..%2fetc%2fpasswd",
-            "/page.html",
-        ),
+        *("/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/..%2f..%2fetc%2fpasswd", "/page.html"),
         *("/static/app.py", "/model/../config.json", "/config.json", "/model.safetensors", "/docs"),
         *("/redoc", "/%00", "/predict%00", "/<script>alert(1)</script>", "/" + "a" * 5000, "/.git"),
         *("/predict/csv/x", "/task.json", "//etc/passwd", "/health/..;/", "/metrics/x", "/C:\\x"),

@@ -143,19 +143,19 @@ def compared_rows(store: BlockStore, seen: int, config: AuditConfig) -> tuple[ND
         )
     seed = load_settings(config.run).seed
     order = rows_from(0, min(seen, len(train)), len(train), seed)
-    chooser = np.random.default_rng(config.seed)
-    found: list[tuple[Rows, NDArray[np.int64]]] = []
-    others = chooser.permutation(len(held_out))[: config.rows]
+    rng = np.random.default_rng(config.seed)
+    samples: list[tuple[Rows, NDArray[np.int64]]] = []
+    others = rng.permutation(len(held_out))[: config.rows]
     # The same number from each source; otherwise the topic could tell training rows from held-out rows.
     sources = held_out.member_of(others), train.member_of(order)
     for source in np.unique(sources[0]):
         inside = [numbers[of == source] for numbers, of in zip((others, order), sources, strict=True)]
         count = min(map(len, inside))
-        found += [(held_out, inside[0][:count]), (train, chooser.permutation(inside[1])[:count])]
-    if not any(len(numbers) for _, numbers in found):
+        samples += [(held_out, inside[0][:count]), (train, rng.permutation(inside[1])[:count])]
+    if not any(len(numbers) for _, numbers in samples):
         raise ElektronError(f"{store.folder}: no held-out row is of a source that was trained on")
-    rows = np.concatenate([split.take(numbers) for split, numbers in found])
-    membership = np.concatenate([np.full(len(n), split is train) for split, n in found])
+    rows = np.concatenate([split.take(numbers) for split, numbers in samples])
+    membership = np.concatenate([np.full(len(n), split is train) for split, n in samples])
     if membership.sum() < 100:
         log.warning("%d held-out rows only: the intervals will be wide", (~membership).sum())
     return rows, membership
@@ -177,7 +177,7 @@ def audit_model(
         membership: `(rows,)`, whether each row was trained on.
         secrets: planted secrets; may be empty.
         config: settings of the audit.
-        on: the device.
+        accelerator: the device and the precision.
 
     Returns:
         `members`: AUC and true-positive rate with their intervals; with secrets also `canaries`, the result of
@@ -245,13 +245,13 @@ def canary_ranks(
         For each number of copies: the ranks and exposures of its secrets, and one p-value for all of them (Fisher's
         method).
     """
-    chooser = random.Random(config.seed)
+    rng = random.Random(config.seed)
     groups: dict[int | None, list[int]] = {}
     for number, secret in enumerate(secrets, start=1):
-        texts = [secret.text, *(secret.with_other(chooser) for _ in range(config.candidates))]
+        texts = [secret.text, *(secret.with_other(rng) for _ in range(config.candidates))]
         sentences = [as_sentence(each, secret, scorer.tokenizer) for each in texts]
-        found = sentence_scores(scorer, sentences, accelerator, f"{name}: secret {number} of {len(secrets)}").tolist()
-        groups.setdefault(secret.copies, []).append(rank(found[0], found[1:]))
+        scores = sentence_scores(scorer, sentences, accelerator, f"{name}: secret {number} of {len(secrets)}").tolist()
+        groups.setdefault(secret.copies, []).append(rank(scores[0], scores[1:]))
     return [
         {
             "copies": copies,
@@ -269,9 +269,9 @@ def tables(result: dict[str, Any]) -> dict[str, Table]:
     members: list[list[Inline]] = []
     canaries: list[list[Inline]] = []
     for name, model in result["models"].items():
-        found = model["members"]
-        intervals = {metric: "{:.1%} … {:.1%}".format(*ends) for metric, ends in found["intervals"].items()}
-        members.append([name, f"{found['auc']:.1%}", intervals["auc"], f"{found['tpr']:.1%}", intervals["tpr"]])
+        metrics = model["members"]
+        intervals = {metric: "{:.1%} … {:.1%}".format(*ends) for metric, ends in metrics["intervals"].items()}
+        members.append([name, f"{metrics['auc']:.1%}", intervals["auc"], f"{metrics['tpr']:.1%}", intervals["tpr"]])
         for group in model.get("canaries", []):
             ranks = ", ".join(f"{place:,}" for place in group["ranks"])
             bits = ", ".join(f"{bits:.1f}" for bits in group["exposure"])

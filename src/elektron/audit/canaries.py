@@ -55,10 +55,10 @@ class Secret:
         """Index of the first character of the random part in `text`."""
         return self.text.rindex(self.secret)
 
-    def with_other(self, chooser: random.Random) -> str:
+    def with_other(self, rng: random.Random) -> str:
         """The sentence with another random part."""
         other = "".join(
-            next((chooser.choice(letters) for letters in ALPHABETS if character in letters), character)
+            next((rng.choice(letters) for letters in ALPHABETS if character in letters), character)
             for character in self.secret
         )
         return self.text[: self.start] + other + self.text[self.start + len(self.secret) :]
@@ -118,14 +118,14 @@ def read_secrets(path: Path) -> list[Secret]:
     if not path.is_file():
         raise ElektronError(f"{path}: no such file: `elektron canaries` writes it")
     try:
-        found: list[Secret] = from_json(read_json(path).get("secrets"), list[Secret], "secrets")
+        secrets: list[Secret] = from_json(read_json(path).get("secrets"), list[Secret], "secrets")
     except (OSError, ValueError) as error:
         raise ElektronError(
             f"{path}: {error}: it must have secrets, a list of objects with text, secret and copies"
         ) from error
-    if not found:
+    if not secrets:
         raise ElektronError(f"{path}: no secrets")
-    return found
+    return secrets
 
 
 def as_sentence(text: str, secret: Secret, tokenizer: PreTrainedTokenizerBase) -> Sentence:

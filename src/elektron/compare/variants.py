@@ -90,12 +90,12 @@ def variants(recipe: str, sweep: Sequence[str]) -> list[Variant]:
     Raises:
         ElektronError: a setting, value or recipe does not exist, or two variants are the same.
     """
-    recipes = [item for item in sweep if parse_item(item, "--sweep")[0] == RECIPE]
+    recipes = [item for item in sweep if parse_item(item)[0] == RECIPE]
     values = parse_sweep(PretrainConfig, [item for item in sweep if item not in recipes], FIXED)
     if len(recipes) > 1:
         raise ElektronError("--sweep: config is named twice: give all its values at once")
     for item in recipes:
-        values = {RECIPE: parse_item(item, "--sweep")[1]} | values
+        values = {RECIPE: parse_item(item)[1]} | values
     shared = {name: options[0] for name, options in values.items() if len(options) == 1}
     recipe = shared.pop(RECIPE, recipe)
     made: list[Variant] = []

@@ -56,28 +56,20 @@ def explain(config: ExplainConfig) -> dict[str, Any]:
         predictions = []
         with Progress("these texts", len(records), "texts", shown=config.input != STDIN, brief=True) as bar:
             for record in records:
-                found = explainer.explain(record, seed=len(measured))
-                gaps.extend(each.attribution.gap for each in found.answers if each.attribution)
-                measured.append([each.faithfulness for each in found.answers if each.faithfulness])
+                explanation = explainer.explain(record, seed=len(measured))
+                gaps.extend(each.attribution.gap for each in explanation.answers if each.attribution)
+                measured.append([each.faithfulness for each in explanation.answers if each.faithfulness])
                 if is_page and len(shown) < SHOWN:
-                    shown.append(found)
-                explanation = {} if is_page else {"explanation": found.as_json()}
-                predictions.append(found.reading.prediction | explanation)
+                    shown.append(explanation)
+                column = {} if is_page else {"explanation": explanation.as_json()}
+                predictions.append(explanation.reading.prediction | column)
                 bar.update(len(predictions))
         return predictions
 
     is_json = output.results if out is None else not is_page
     with open_writer(out, config.input) if is_json else nullcontext(lambda rows: None) as write:
         texts = predict_rows(
-            config,
-            config.input,
-            explainer.layout,
-            explainer.tokenizer,
-            explain_records,
-            write,
-            at_once=out is None,
-            chunk=TEXTS_AT_ONCE,
-            title="explaining",
+            config, explainer.layout, explainer.tokenizer, explain_records, write, TEXTS_AT_ONCE, "explaining"
         )
     result: dict[str, Any] = {"model": config.model, "input": config.input, "method": config.method, "texts": texts}
     if gaps:

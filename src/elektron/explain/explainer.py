@@ -53,20 +53,20 @@ class ExplainedAnswer:
 
     def as_json(self) -> dict[str, Any]:
         """Convert the answer to a JSON-serializable dictionary."""
-        found: dict[str, Any] = {"answer": self.answer.name}
+        content: dict[str, Any] = {"answer": self.answer.name}
         if self.answer.words:
-            found["about"] = list(self.answer.words)
+            content["about"] = list(self.answer.words)
         name = "attention_received"
         if self.attribution is not None:
             name = "attributions"
-            found |= {
+            content |= {
                 part: round(getattr(self.attribution, part), DIGITS) for part in ("score", "baseline_score", "gap")
             }
-        found[name] = [round(value, DIGITS) for value in self.importance]
+        content[name] = [round(value, DIGITS) for value in self.importance]
         if self.faithfulness is not None:
             for name, value, by_chance in zip(ProbabilityDrop._fields, *self.faithfulness, strict=True):
-                found[name] = {"value": round(value, DIGITS), "random": round(by_chance, DIGITS)}
-        return found
+                content[name] = {"value": round(value, DIGITS), "random": round(by_chance, DIGITS)}
+        return content
 
 
 @dataclass(frozen=True)
@@ -81,14 +81,14 @@ class Explanation:
     def as_json(self) -> dict[str, Any]:
         """Convert the explanation to a JSON-serializable dictionary: words, and their importance for each answer."""
         reading = self.reading
-        found: dict[str, Any] = {
+        content: dict[str, Any] = {
             "words": [reading.text(word) for word in reading.words],
             "truncated": reading.truncated,
             "answers": [explained.as_json() for explained in self.answers],
         }
         if self.attention is not None:
-            found["attention"] = np.round(self.attention.astype(np.float64), 4).tolist()
-        return found
+            content["attention"] = np.round(self.attention.astype(np.float64), 4).tolist()
+        return content
 
 
 @dataclass(frozen=True)

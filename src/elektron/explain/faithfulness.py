@@ -61,15 +61,15 @@ def faithfulness(
     orders = [np.argsort(-values, kind="stable")]
     orders += [generator.permutation(len(values)) for _ in range(RANDOM_ORDERS)]
     counts = [math.ceil(fraction * len(values)) for fraction in FRACTIONS]
-    different = sorted(set(counts))
+    unique_counts = sorted(set(counts))
     masked: list[NDArray[np.intp]] = [np.array([], dtype=np.intp)]
     for order in orders:
-        masked += [part for count in different for part in (order[:count], order[count:])]
+        masked += [part for count in unique_counts for part in (order[:count], order[count:])]
     strengths = strengths_without(model, reading, answer, masked, mask_id)
-    whole, rest = strengths[0], strengths[1:].reshape(len(orders), len(different), 2)
-    falls = np.abs(whole - rest) if answer.is_number else whole - rest
-    of_fractions = falls[:, [different.index(count) for count in counts]].mean(1)
-    ours, random = of_fractions[0], of_fractions[1:].mean(0)
+    unmasked, strengths_masked = strengths[0], strengths[1:].reshape(len(orders), len(unique_counts), 2)
+    drops = np.abs(unmasked - strengths_masked) if answer.is_number else unmasked - strengths_masked
+    mean_drops = drops[:, [unique_counts.index(count) for count in counts]].mean(1)
+    ours, random = mean_drops[0], mean_drops[1:].mean(0)
     return Faithfulness(ProbabilityDrop(*ours.tolist()), ProbabilityDrop(*random.tolist()))
 
 
@@ -81,11 +81,11 @@ def strengths_without(
     for row, words in enumerate(masked):
         for word in words:
             ids[row, list(reading.words[word].positions)] = mask_id
-    found = []
+    strengths = []
     for rows in ids.split(max(1, MAX_BATCH_TOKENS[ids.device.type] // ids.shape[1])):
         others = {name: value.expand(len(rows), -1) for name, value in reading.inputs.items()}
-        found.append(answer.strength(model(**others | {"input_ids": rows})).double().cpu())
-    return torch.cat(found).numpy()
+        strengths.append(answer.strength(model(**others | {"input_ids": rows})).double().cpu())
+    return torch.cat(strengths).numpy()
 
 
 def summarize(texts: Sequence[Sequence[Faithfulness]]) -> dict[str, Any]:
@@ -107,11 +107,11 @@ def summarize(texts: Sequence[Sequence[Faithfulness]]) -> dict[str, Any]:
 
     intervals = bootstrap(Measure(rows=len(table), compute=differences)) if len(table) >= LEAST_TEXTS else {}
     ours, random = table.mean(0).tolist()
-    found: dict[str, Any] = {"texts": len(table), "better_than_random": None}
+    result: dict[str, Any] = {"texts": len(table), "better_than_random": None}
     for place, (name, difference) in enumerate(differences(slice(None)).items()):
         figures = {"value": ours[place], "random": random[place], "difference": difference}
-        found[name] = figures | {"interval": intervals.get(name)}
+        result[name] = figures | {"interval": intervals.get(name)}
     if intervals:
         more, less = intervals["comprehensiveness"], intervals["sufficiency"]
-        found["better_than_random"] = (more[0] > 0 or less[1] < 0) and more[1] >= 0 and less[0] <= 0
-    return found
+        result["better_than_random"] = (more[0] > 0 or less[1] < 0) and more[1] >= 0 and less[0] <= 0
+    return result

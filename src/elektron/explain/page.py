@@ -60,7 +60,7 @@ def number(value: float, digits: int = 3) -> str:
 
 def tiles(result: dict[str, Any]) -> page.Tiles:
     """Tiles for faithfulness and for the convergence gap."""
-    found = []
+    all_tiles = []
     for name, better in (("comprehensiveness", "more"), ("sufficiency", "less")) if "faithfulness" in result else ():
         metric = result["faithfulness"][name]
         difference = "Too few texts for an interval."
@@ -68,34 +68,34 @@ def tiles(result: dict[str, Any]) -> page.Tiles:
             ends = " to ".join(map(number, metric["interval"]))
             difference = f"Difference {number(metric['difference'])}, 95 % interval {ends}."
         meaning = f"random order: {number(metric['random'])}; {better} is better. {difference}"
-        found.append(page.Tile(name.capitalize(), number(metric["value"]), meaning))
+        all_tiles.append(page.Tile(name.capitalize(), number(metric["value"]), meaning))
     if gap := result.get("gap"):
         largest = percent(gap["largest"], 2)
         meaning = f"median over {integer(gap['answers'])} answers, {gap['steps']} steps; largest {largest}"
-        found.append(page.Tile("Convergence gap", percent(gap["median"], 2), meaning))
-    return page.Tiles(found)
+        all_tiles.append(page.Tile("Convergence gap", percent(gap["median"], 2), meaning))
+    return page.Tiles(all_tiles)
 
 
 def trust_warnings(result: dict[str, Any]) -> dict[str, str]:
     """Reasons not to trust the explanations, by name, each with its meaning."""
-    found = {}
+    warnings = {}
     better = result.get("faithfulness", {}).get("better_than_random")
     if better is False:
-        found["Not better than chance"] = (
+        warnings["Not better than chance"] = (
             "masking words in this order changes the answers no more than masking words in a random order: do not "
             "believe it"
         )
     if better is None:
-        found["Not tested"] = (
+        warnings["Not tested"] = (
             "there are too few texts to tell whether the order of the words is better than a random one: give a file "
             "with more of them"
         )
     if large := result.get("gap", {}).get("large"):
-        found["Large gaps"] = (
+        warnings["Large gaps"] = (
             f"the attributions of {integer(large)} answers miss the change of the score by more than "
             f"{percent(LARGE_GAP, 0)}: more --steps make them exact"
         )
-    return found
+    return warnings
 
 
 def legend() -> page.Legend:
@@ -155,9 +155,9 @@ def attention_blocks(explanation: Explanation) -> list[Block]:
     assert explanation.attention is not None
     reading = explanation.reading
     columns = [*map(reading.text, reading.words), "special tokens"]
-    found = received(explanation.attention)
-    layers = [f"layer {layer}" for layer in range(1, len(found) + 1)]
-    heads = [f"head {head}" for head in range(1, found.shape[1] + 1)]
+    attention = received(explanation.attention)
+    layers = [f"layer {layer}" for layer in range(1, len(attention) + 1)]
+    heads = [f"head {head}" for head in range(1, attention.shape[1] + 1)]
 
     def heatmap(corner: str, rows: Sequence[str], values: NDArray[np.float32]) -> page.Heatmap:
         # Special tokens receive several times as much attention as words, so the strongest word sets the scale.
@@ -167,10 +167,10 @@ def attention_blocks(explanation: Explanation) -> list[Block]:
     answers = ", ".join(explained.answer.name for explained in explanation.answers)
     return [
         note("answer ", Cell(answers or "none", strong=True)),
-        heatmap("mean of heads", layers, found.mean(1)),
+        heatmap("mean of heads", layers, attention.mean(1)),
         *(
             page.Details(f"Heads of {name}", [heatmap(name, heads, layer)])
-            for name, layer in zip(layers, found, strict=True)
+            for name, layer in zip(layers, attention, strict=True)
         ),
     ]
 

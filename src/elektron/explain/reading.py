@@ -54,9 +54,9 @@ def log_odds(logits: Callable[[Any], Tensor], index: int = 0) -> LogOdds:
     """
 
     def of_output(output: Any) -> Tensor:
-        found = logits(output)
-        others = [place for place in range(found.shape[1]) if place != index]
-        return found[:, index] - found[:, others].logsumexp(1) if others else found[:, index]
+        choices = logits(output)
+        others = [place for place in range(choices.shape[1]) if place != index]
+        return choices[:, index] - choices[:, others].logsumexp(1) if others else choices[:, index]
 
     return of_output
 
@@ -136,8 +136,8 @@ def sentence_answers(task: SentenceTask, prediction: Prediction, logits: Tensor)
     if not task.several:
         index = task.labels.index(prediction["label"])
         return [Answer(prediction["label"], (log_odds(lambda output: output.logits, index),))]
-    found = [task.labels.index(label) for label in prediction["labels"]] or [int(logits[0].argmax())]
-    return [Answer(task.labels[label], (log_odds(column(label)),)) for label in found]
+    indices = [task.labels.index(index) for index in prediction["labels"]] or [int(logits[0].argmax())]
+    return [Answer(task.labels[index], (log_odds(column(index)),)) for index in indices]
 
 
 @torch.no_grad()
@@ -146,12 +146,7 @@ def read_tokens(
 ) -> Reading:
     """Read the first window of a sentence; the answers are its entities or, without a scheme, each tag but O.
 
-    Args:
-        task: the task of the model.
-        model: the model, on its device.
-        tokenizer: the tokenizer of the model.
-        record: the sentence.
-        number: number, from 1, of the one word whose tag is explained instead.
+    With a `number`, from 1, the only answer is the tag of the word with this number.
     """
     tokens = tokens_of(record)
     encoded, features = task.encoded([record], tokenizer)
@@ -184,10 +179,10 @@ def read_tokens(
 
 def entities_of(tags: Sequence[str], labels: Sequence[str]) -> list[Span]:
     """The entities of a sentence in order; a tag other than O that the scheme forbids there counts as an entity too."""
-    found = {span for span in spans(tuple(tags), find_scheme([labels], [])) if span[0] != "O"}
-    inside = {token for _, begin, end in found for token in range(begin, end)}
-    found |= {(tag, token, token + 1) for token, tag in enumerate(tags) if tag != "O" and token not in inside}
-    return sorted(found, key=lambda span: span[1:])
+    entities = {span for span in spans(tuple(tags), find_scheme([labels], [])) if span[0] != "O"}
+    inside = {token for _, begin, end in entities for token in range(begin, end)}
+    entities |= {(tag, token, token + 1) for token, tag in enumerate(tags) if tag != "O" and token not in inside}
+    return sorted(entities, key=lambda span: span[1:])
 
 
 @torch.no_grad()
@@ -199,12 +194,14 @@ def read_question(task: QuestionAnswering, model: PreTrainedModel, tokenizer: To
     prediction = task.predictions([record], features, outputs)[0]
     given = {"text": prediction["answer"], "answer_start": prediction["start"]}
     answered = replace(record, values=record.values | {"answers": [given] if given["text"] else []})
-    found = [answer_positions(feature, answered) for feature in features]
-    scores = [float(start[first] + end[last]) for (first, last), (start, end) in zip(found, outputs, strict=True)]
-    holding = [row for row, places in enumerate(found) if places != (CLS, CLS)]
+    answer_spans = [answer_positions(feature, answered) for feature in features]
+    scores = [
+        float(start[first] + end[last]) for (first, last), (start, end) in zip(answer_spans, outputs, strict=True)
+    ]
+    holding = [row for row, places in enumerate(answer_spans) if places != (CLS, CLS)]
     lowest = min(range(len(features)), key=scores.__getitem__)
     row = max(holding, key=scores.__getitem__, default=lowest)
-    first, last = found[row]
+    first, last = answer_spans[row]
     parts = (str(record.values["question"]).strip(), str(record.values["context"]))
     encoding = encoded.encodings[row]
     words = words_of(encoding, parts, range(len(encoding)))

@@ -63,8 +63,8 @@ class Word:
 
     def as_json(self, text: str) -> Prediction:
         """Convert the word to a JSON-serializable dictionary."""
-        spelled = {"word": text[self.start : self.end], "start": self.start, "end": self.end}
-        return spelled | {"probability": round(self.probability, DIGITS)}
+        probability = round(self.probability, DIGITS)
+        return {"word": text[self.start : self.end], "start": self.start, "end": self.end, "probability": probability}
 
 
 def detect(config: DetectConfig) -> int:
@@ -81,15 +81,13 @@ def detect(config: DetectConfig) -> int:
         if config.output is None and sys.stdout.isatty():
 
             def show(records: Sequence[Record]) -> list[Prediction]:
-                found = detector.predict(records)
-                for record, prediction in zip(records, found, strict=True):
+                predictions = detector.predict(records)
+                for record, prediction in zip(records, predictions, strict=True):
                     print_marked(record.values["text"], prediction["suspicious"])
-                return found
+                return predictions
 
-            return predict_rows(config, config.input, TEXTS, detector.tokenizer, show, lambda rows: None, True)
-        return predict_rows(
-            config, config.input, TEXTS, detector.tokenizer, detector.predict, write, config.output is None
-        )
+            return predict_rows(config, TEXTS, detector.tokenizer, show, lambda rows: None)
+        return predict_rows(config, TEXTS, detector.tokenizer, detector.predict, write)
 
 
 def load_detector(config: DetectConfig) -> Detector:
@@ -142,7 +140,7 @@ class Detector:
         self.first, *self.last = tokenizer("")["input_ids"]  # [CLS] and [SEP]
         longest = min(longest_input(network.config) for network in self.networks)
         longest = min(longest, tokenizer.model_max_length, WINDOW)
-        self.room = longest - len([self.first, *self.last])
+        self.max_tokens = longest - tokenizer.num_special_tokens_to_add()
         """Maximum number of tokens in a window, without special tokens."""
 
     def predict(self, records: Sequence[Record]) -> list[Prediction]:
@@ -155,19 +153,15 @@ class Detector:
         """
         texts = [record.values["text"] for record in records]
         encoded = self.tokenizer(
-            texts,
-            add_special_tokens=False,
-            return_offsets_mapping=True,
-            return_attention_mask=False,
-            verbose=False,
+            texts, add_special_tokens=False, return_offsets_mapping=True, return_attention_mask=False, verbose=False
         )
         ids_of_texts: list[list[int]] = encoded["input_ids"]
         probabilities = self._probabilities(ids_of_texts)
         rows = zip(texts, ids_of_texts, encoded["offset_mapping"], probabilities, strict=True)
-        found = [[word for word in self._words(*row) if word.probability >= self.config.threshold] for row in rows]
-        suspicious = [[word.as_json(text) for word in words] for text, words in zip(texts, found, strict=True)]
+        hits = [[word for word in self._words(*row) if word.probability >= self.config.threshold] for row in rows]
+        suspicious = [[word.as_json(text) for word in words] for text, words in zip(texts, hits, strict=True)]
         if self.generator is not None:
-            masked = [(ids, word) for ids, words in zip(ids_of_texts, found, strict=True) for word in words]
+            masked = [(ids, word) for ids, words in zip(ids_of_texts, hits, strict=True) for word in words]
             suggestions = self._suggestions(self.generator, masked)
             for entry, suggested in zip(chain(*suspicious), suggestions, strict=True):
                 entry["suggestions"] = suggested
@@ -177,7 +171,9 @@ class Detector:
     def _probabilities(self, texts: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
         """Compute the probability that each token was replaced, for texts given as token ids."""
         spans = [
-            (number, begin, end) for number, ids in enumerate(texts) for begin, end in windows(len(ids), self.room)
+            (number, begin, end)
+            for number, ids in enumerate(texts)
+            for begin, end in windows(len(ids), self.max_tokens)
         ]
         rows = [[self.first, *texts[number][begin:end], *self.last] for number, begin, end in spans]
         outputs: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(rows)
@@ -186,20 +182,16 @@ class Detector:
                 logits = replaced_logits(self.discriminator, input_ids, attention_mask)
             for row, values in zip(chosen, logits.sigmoid().cpu().numpy(), strict=True):
                 outputs[row] = values[1:]
-        found = [np.zeros(len(ids), np.float32) for ids in texts]
+        probabilities = [np.zeros(len(ids), np.float32) for ids in texts]
         read_to = [0] * len(texts)
         for (number, begin, end), values in zip(spans, outputs, strict=True):
             middle = (begin + read_to[number]) // 2  # the middle of the overlap with the previous window
-            found[number][middle:end] = values[middle - begin : end - begin]
+            probabilities[number][middle:end] = values[middle - begin : end - begin]
             read_to[number] = end
-        return found
+        return probabilities
 
     def _words(
-        self,
-        text: str,
-        ids: Sequence[int],
-        offsets: Sequence[tuple[int, int]],
-        probabilities: NDArray[np.float32],
+        self, text: str, ids: Sequence[int], offsets: Sequence[tuple[int, int]], probabilities: NDArray[np.float32]
     ) -> Iterator[Word]:
         """The words of a text, without special tokens such as [UNK]."""
         if not ids:
@@ -228,20 +220,20 @@ class Detector:
     ) -> list[list[dict[str, str | float]]]:
         """Predict what could replace each word; `masked` pairs the token ids of its text with the word."""
         mask, tokenizer = self.tokenizer.mask_token_id, self.tokenizer
-        before = (self.room - 1) // 2
+        before = (self.max_tokens - 1) // 2
         rows, places = [], []
         for ids, word in masked:
             left = ids[: word.tokens.start]
             right = ids[word.tokens.stop :]
-            kept = max(before, self.room - 1 - len(right))
+            kept = max(before, self.max_tokens - 1 - len(right))
             left = left[max(0, len(left) - kept) :]
-            right = right[: self.room - 1 - len(left)]
+            right = right[: self.max_tokens - 1 - len(left)]
             rows.append([self.first, *left, mask, *right, *self.last])
             places.append(1 + len(left))
         allowed = self.finder.starts.copy()
         allowed[self.special_ids] = False
         refused = torch.from_numpy(~allowed).to(self.accelerator.device)
-        found: list[list[dict[str, str | float]]] = [[]] * len(rows)
+        suggestions: list[list[dict[str, str | float]]] = [[]] * len(rows)
         for chosen, input_ids, attention_mask in self._batches(rows):
             positions = torch.tensor([places[row] for row in chosen], device=self.accelerator.device)
             with self.accelerator.autocast():
@@ -251,7 +243,7 @@ class Detector:
             for row, values, tokens in zip(chosen, *map(Tensor.tolist, best), strict=True):
                 ids, word = masked[row]
                 itself = ids[word.tokens]
-                found[row] = [
+                suggestions[row] = [
                     {
                         "word": readable(tokenizer.convert_ids_to_tokens(token), tokenizer.backend_tokenizer).strip(),
                         "probability": round(value, DIGITS),
@@ -259,7 +251,7 @@ class Detector:
                     for value, token in zip(values, tokens, strict=True)
                     if [token] != itself and value > 0
                 ][: self.config.suggestions]
-        return found
+        return suggestions
 
     def _batches(self, rows: Sequence[Sequence[int]]) -> Iterator[tuple[list[int], Tensor, Tensor]]:
         """Yield batches of rows of token ids: the row numbers, `input_ids` and `attention_mask`, `(batch, length)`."""
@@ -271,20 +263,20 @@ class Detector:
             yield chosen, input_ids.to(self.accelerator.device), attention_mask.to(self.accelerator.device)
 
 
-def windows(length: int, room: int) -> list[tuple[int, int]]:
+def windows(length: int, max_tokens: int) -> list[tuple[int, int]]:
     """Split a text into overlapping windows; the last one ends at the end of the text.
 
     Args:
         length: number of tokens in the text.
-        room: maximum number of tokens in a window.
+        max_tokens: maximum number of tokens in a window.
 
     Returns:
         The first token of each window, and the token after its last.
     """
-    overlap = int(OVERLAP * room)
-    begins = range(0, max(1, length - overlap), room - overlap)
-    ends = [min(begin + room, length) for begin in begins]
-    return [(max(0, end - room), end) for end in ends]
+    overlap = int(OVERLAP * max_tokens)
+    begins = range(0, max(1, length - overlap), max_tokens - overlap)
+    ends = [min(begin + max_tokens, length) for begin in begins]
+    return [(max(0, end - max_tokens), end) for end in ends]
 
 
 def print_marked(text: str, suspicious: Sequence[Prediction]) -> None:

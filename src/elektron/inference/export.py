@@ -167,9 +167,9 @@ class TupleOutputs(nn.Module):
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
     ) -> tuple[Tensor, ...]:
         """Call the network and return the outputs named by `outputs`."""
-        given = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
-        found = self.network(input_ids=input_ids, attention_mask=attention_mask, **given)
-        return tuple(found[name] for name in self.outputs)
+        segments = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        outputs = self.network(input_ids=input_ids, attention_mask=attention_mask, **segments)
+        return tuple(outputs[name] for name in self.outputs)
 
 
 def export_network(source: Source, file: Path, name: str) -> None:
@@ -239,18 +239,18 @@ def example_inputs(source: Source, rows: int, length: int) -> Batch:
     special = tokenizer("")["input_ids"]
     ordinary = sorted(set(range(len(tokenizer))) - set(tokenizer.all_special_ids))
     generator = torch.Generator().manual_seed(length)
-    places = torch.arange(length)
+    positions = torch.arange(length)
     shape = (rows, CHOICES, length) if isinstance(source.task, MultipleChoice) else (rows, length)
     texts = math.prod(shape[:-1])
-    real = (length * torch.arange(texts, 0, -1) // texts).clamp(min=1)[:, None]
+    lengths = (length * torch.arange(texts, 0, -1) // texts).clamp(min=1)[:, None]
     ids = torch.tensor(ordinary)[torch.randint(len(ordinary), (texts, length), generator=generator)]
     if special:
-        ids[places.expand_as(ids) == real - 1] = special[-1]
+        ids[positions.expand_as(ids) == lengths - 1] = special[-1]
         ids[:, 0] = special[0]
-    mask = (places < real).long()
+    mask = (positions < lengths).long()
     ids = torch.where(mask == 1, ids, tokenizer.pad_token_id)
-    found = dict(zip(INPUTS, (ids, mask, mask * (places >= real // 2)), strict=True))
-    return {name: found[name].view(shape) for name in source.inputs}
+    inputs = dict(zip(INPUTS, (ids, mask, mask * (positions >= lengths // 2)), strict=True))
+    return {name: inputs[name].view(shape) for name in source.inputs}
 
 
 @torch.no_grad()

@@ -68,9 +68,8 @@ def evaluate_minimal_pairs(config: EvaluateConfig) -> dict[str, Any]:
     with atomic_folder(config.out) if config.out is not None else nullcontext() as folder:
         keep_freed_memory()
         pairs = list(read_records([config.blimp], MINIMAL_PAIRS, config, labelled=True))
-        accelerator = Accelerator.choose(
-            config.precision or "fp32"
-        )  # scores from bf16 logits are off by tenths of a nat
+        # Scores from bf16 logits are off by tenths of a nat.
+        accelerator = Accelerator.choose(config.precision or "fp32")
         models = {
             name: evaluate_model(place, pairs, accelerator, config) for name, place in models_of(config.model).items()
         }
@@ -89,9 +88,9 @@ def evaluate_minimal_pairs(config: EvaluateConfig) -> dict[str, Any]:
 
 def models_of(name: str) -> dict[str, str]:
     """The models to evaluate, by the name shown: both networks of a pre-training run, else the one model."""
-    inside = {part: network_of_run(name, part) for part in (GENERATOR, DISCRIMINATOR)}
-    found = {part: place for part, place in inside.items() if place is not None}
-    return found or {Path(name).name if Path(name).exists() else name: name}
+    folders = {part: network_of_run(name, part) for part in (GENERATOR, DISCRIMINATOR)}
+    networks = {part: folder for part, folder in folders.items() if folder is not None}
+    return networks or {Path(name).name if Path(name).exists() else name: name}
 
 
 def evaluate_model(
@@ -141,14 +140,8 @@ def sentence_scores(
     """Compute the sum of log-probabilities over the tokens of each sentence: `(sentences,)`.
 
     A masked language model reads a sentence once for each token, a discriminator once. A batch has sentences of equal
-    length: without padding, the score of a sentence does not depend on the others in its batch.
-
-    Args:
-        scorer: the model, which is moved to the device.
-        sentences: the sentences to score.
-        on: the device.
-        title: title of the progress bar.
-        batch_size: maximum number of sequences in a batch.
+    length: without padding, the score of a sentence does not depend on the others in its batch. The scorer is moved to
+    the device; `title` is that of the progress bar.
     """
     model, mask_id = scorer.network.to(accelerator.device), scorer.mask_id
     by_length: defaultdict[int, list[int]] = defaultdict(list)
@@ -221,8 +214,8 @@ def table(models: dict[str, dict[str, Any]]) -> str:
     """Format the accuracies by phenomenon and over all pairs as a Markdown table, with a column for each model."""
     rows = []
     for name in [*sorted(next(iter(models.values())).get("phenomenon", {})), ALL]:
-        found = [model if name == ALL else model["phenomenon"][name] for model in models.values()]
-        cells = [f"{each['accuracy']:.3f} ({each['interval'][0]:.3f} … {each['interval'][1]:.3f})" for each in found]
-        rows.append([markdown.plain(name), f"{found[0]['pairs']:,}", *cells])
+        results = [model if name == ALL else model["phenomenon"][name] for model in models.values()]
+        cells = ["{:.3f} ({:.3f} … {:.3f})".format(each["accuracy"], *each["interval"]) for each in results]
+        rows.append([markdown.plain(name), f"{results[0]['pairs']:,}", *cells])
     columns = [f"{markdown.plain(name)} ({model['kind']})" for name, model in models.items()]
     return markdown.table(["phenomenon", "pairs", *columns], rows)

@@ -91,7 +91,4 @@ def precision_of_finetuning(model: str) -> Precision | None:
     Raises:
         ElektronError: `details.json` is damaged.
     """
-    return read_json(
-        Path(model) / DETAILS,
-        lambda content: PRECISIONS.get(str(mapping(content).get("precision"))),
-    )
+    return read_json(Path(model) / DETAILS, lambda content: PRECISIONS.get(str(mapping(content).get("precision"))))

@@ -85,7 +85,7 @@ def _csv(path: Path) -> Iterator[Write]:
     with path.open("w", encoding="utf-8", newline="") as file:
         # With the line end `\r\n`, csv.writer also quotes fields with a lone carriage return.
         lines = SimpleNamespace(write=lambda line: file.write(line.removesuffix("\r\n") + "\n"))
-        yield _table(".csv", csv.writer(lines, lineterminator="\r\n").writerow)
+        yield _line_writer(".csv", csv.writer(lines, lineterminator="\r\n").writerow)
 
 
 def _tsv(path: Path) -> Iterator[Write]:
@@ -99,21 +99,22 @@ def _tsv(path: Path) -> Iterator[Write]:
             replaced += sum(count for _, count in fields)
             file.write("\t".join(field for field, _ in fields) + "\n")
 
-        yield _table(".tsv", write_line)
+        yield _line_writer(".tsv", write_line)
     if replaced:
         log.warning("%s tabs and line ends in texts are written as spaces: a .tsv cannot hold them", f"{replaced:,}")
 
 
-def _table(suffix: str, write_line: Callable[[Sequence[Any]], object]) -> Write:
-    header = _Header(suffix)
+def _line_writer(suffix: str, write_line: Callable[[Sequence[Any]], object]) -> Write:
+    """Write the names of the columns as the first line, and lists as JSON."""
 
-    def write(rows: Sequence[Row]) -> None:
-        if header.extend(rows):
-            write_line(header.names)
+    def write(columns: Sequence[str], rows: Sequence[Row], is_first: bool) -> None:
+        if is_first:
+            write_line(columns)
         for row in rows:
-            write_line(header.cells(row))
+            values = map(row.get, columns)
+            write_line([to_json(value) if isinstance(value, list | dict) else value for value in values])
 
-    return write
+    return _with_columns(suffix, write)
 
 
 def _parquet(path: Path) -> Iterator[Write]:
@@ -124,7 +125,6 @@ def _parquet(path: Path) -> Iterator[Write]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    header = _Header(".parquet")
     writer: Any = None
 
     def rewrite(schema: Any) -> None:
@@ -140,11 +140,10 @@ def _parquet(path: Path) -> Iterator[Write]:
         finally:
             narrow.unlink()
 
-    def write(rows: Sequence[Row]) -> None:
+    def write(columns: Sequence[str], rows: Sequence[Row], is_first: bool) -> None:
         nonlocal writer
-        header.extend(rows)
         try:
-            table = pa.table({name: [row.get(name) for row in rows] for name in header.names})
+            table = pa.table({name: [row.get(name) for row in rows] for name in columns})
             writer = writer or pq.ParquetWriter(path, table.schema)
             schema = pa.unify_schemas([writer.schema, table.schema], promote_options="permissive")
             if schema != writer.schema:
@@ -156,7 +155,7 @@ def _parquet(path: Path) -> Iterator[Write]:
             ) from error
 
     try:
-        yield write
+        yield _with_columns(".parquet", write)
     finally:
         if writer is not None:
             writer.close()
@@ -171,35 +170,28 @@ FORMATS: dict[str, Callable[[Path], Iterator[Write]]] = {
 """The writer for each suffix of a file name."""
 
 
-class _Header:
-    """The columns of a table: those of the rows in the first call, with predictions last."""
+def _with_columns(suffix: str, write: Callable[[Sequence[str], Sequence[Row], bool], None]) -> Write:
+    """A function that passes rows to `write` with the columns of the table and whether this is the first call.
 
-    def __init__(self, suffix: str) -> None:
-        self.suffix = suffix
-        self.names: list[str] = []
-        self._rows = 0
+    The columns are those of the rows in the first call, with predictions last. A later row with another column raises
+    ElektronError.
+    """
+    columns: list[str] = []
+    count = 0
 
-    def extend(self, rows: Sequence[Row]) -> bool:
-        """Take the column names from the first call; return whether this is the first call.
-
-        Raises:
-            ElektronError: a row has a column that the first rows do not have.
-        """
-        is_first = not self._rows
+    def write_rows(rows: Sequence[Row]) -> None:
+        nonlocal columns, count
+        is_first = not count
         if is_first:
             names = dict.fromkeys(name for row in rows for name in row)
-            self.names = sorted(names, key=lambda name: name.startswith(PREFIX))
-        known = set(self.names)
-        for number, row in enumerate(rows, start=self._rows + 1):
-            if more := [name for name in row if name not in known]:
+            columns = sorted(names, key=lambda name: name.startswith(PREFIX))
+        for number, row in enumerate(rows, start=count + 1):
+            if new := [name for name in row if name not in columns]:
                 raise ElektronError(
-                    f"row {number:,} has a column {more[0]!r} that none of the first rows has, and "
-                    f"a {self.suffix} has the same columns from its beginning on: write .jsonl instead"
+                    f"row {number:,} has a column {new[0]!r} that none of the first rows has, and "
+                    f"a {suffix} has the same columns from its beginning on: write .jsonl instead"
                 )
-        self._rows += len(rows)
-        return is_first
+        count += len(rows)
+        write(columns, rows, is_first)
 
-    def cells(self, row: Row) -> list[Any]:
-        """The cells of a row, lists as JSON."""
-        values = [row.get(name) for name in self.names]
-        return [to_json(value) if isinstance(value, list | dict) else value for value in values]
+    return write_rows

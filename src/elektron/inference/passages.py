@@ -75,7 +75,7 @@ class Passage:
 class Passages:
     """The passages of a corpus with a BM25 index in memory."""
 
-    def __init__(self, sources: Sequence[str], words: int = PASSAGE_WORDS) -> None:
+    def __init__(self, sources: Sequence[str]) -> None:
         """Read a corpus, any that `elektron prepare` reads, and index it.
 
         Raises:
@@ -84,7 +84,7 @@ class Passages:
         self.passages: list[Passage] = []
         self._terms: dict[str, int] = {}
         numbers: list[list[int]] = []
-        for passage, heading in read_passages(Corpus(sources), words):
+        for passage, heading in read_passages(Corpus(sources)):
             self.passages.append(passage)
             numbers.append([self._terms.setdefault(term, len(self._terms)) for term in terms(heading)])
         if not self._terms:
@@ -92,15 +92,12 @@ class Passages:
         self._index = bm25s.BM25()
         self._index.index((numbers, self._terms), create_empty_token=False, show_progress=False)
 
-    def __len__(self) -> int:
-        return len(self.passages)
-
     def search(self, question: str, count: int) -> list[Passage]:
         """Find the `count` passages with the highest scores, best first; fewer if fewer have a word of the question."""
-        known = [self._terms[term] for term in query_terms(question) if term in self._terms]
-        if not known:
+        term_ids = [self._terms[term] for term in query_terms(question) if term in self._terms]
+        if not term_ids:
             return []
-        scores = self._index.get_scores(known)
+        scores = self._index.get_scores(term_ids)
         best = np.argsort(-scores, kind="stable")[:count]
         return [
             replace(self.passages[number], score=round(float(scores[number]), 4))
@@ -126,23 +123,18 @@ class OpenDomainQA:
             `score` is the model's score of the answer, `passage_score` the BM25 score of the passage. If no passage
             has an answer, the prediction is `NO_ANSWER`, and `score` the highest score of "no answer".
         """
-        found = [
+        retrieved = [
             (number, question, passage)
             for number, question in enumerate(questions)
             for passage in self.passages.search(str(question.values["question"]), self.count)
         ]
         records = [
-            replace(question, values=question.values | {"context": passage.text}) for _, question, passage in found
+            replace(question, values=question.values | {"context": passage.text}) for _, question, passage in retrieved
         ]
         answers: list[list[Prediction]] = [[] for _ in questions]
-        for (number, _, passage), prediction in zip(found, self.answerer(records), strict=True):
-            source = {
-                "source": passage.source,
-                "title": passage.title,
-                "passage": passage.text,
-                "passage_score": passage.score,
-            }
-            answers[number].append(prediction | source)
+        for (number, _, passage), prediction in zip(retrieved, self.answerer(records), strict=True):
+            source = {"source": passage.source, "title": passage.title}
+            answers[number].append(prediction | source | {"passage": passage.text, "passage_score": passage.score})
         return [best_answer(of_one) for of_one in answers]
 
 
@@ -159,7 +151,7 @@ class SemanticSearch:
     """
 
     def __init__(self, sources: Sequence[str], embed: Answerer, count: int) -> None:
-        self.passages = [passage for passage, _ in read_passages(Corpus(sources), PASSAGE_WORDS)]
+        self.passages = [passage for passage, _ in read_passages(Corpus(sources))]
         if not self.passages:
             raise ElektronError(f"{', '.join(sources)}: there is no text in it")
         self.embed = embed
@@ -179,13 +171,13 @@ class SemanticSearch:
             For each query a dictionary with `passages`, nearest first; each has `text`, `title`, `source` and, as
             `score`, the cosine.
         """
-        found: list[Prediction] = []
+        results: list[Prediction] = []
         for query in self._embeddings(queries):
             cosines = self.vectors @ query
             nearest = np.argsort(-cosines, kind="stable")[: self.count]
             passages = [replace(self.passages[n], score=round(float(cosines[n]), 4)) for n in nearest]
-            found.append({"passages": list(map(asdict, passages))})
-        return found
+            results.append({"passages": list(map(asdict, passages))})
+        return results
 
     def _embeddings(self, records: Sequence[Record]) -> NDArray[np.float32]:
         return unit(np.array([each["embedding"] for each in self.embed(records)], dtype=np.float32))
@@ -208,13 +200,13 @@ def best_answer(answers: Sequence[Prediction]) -> Prediction:
 
 def terms(text: str) -> list[str]:
     """The index terms of a text: lowercase words; for Chinese and Japanese, pairs of adjacent characters."""
-    found: list[str] = []
+    result: list[str] = []
     for run in TERM.findall(text.lower()):
         if len(run) == 1 or run.isascii() or not CHARACTER.match(run):
-            found.append(run)
+            result.append(run)
         else:
-            found += map("".join, pairwise(run))
-    return found
+            result += map("".join, pairwise(run))
+    return result
 
 
 def query_terms(question: str) -> list[str]:
@@ -223,7 +215,7 @@ def query_terms(question: str) -> list[str]:
     return [term for term in all_terms if term not in STOPWORDS] or all_terms
 
 
-def split(text: str, words: int = PASSAGE_WORDS) -> list[str]:
+def split(text: str, words: int) -> list[str]:
     """Split a text into passages of at most about `words` words.
 
     Lines are joined as long as they fit; a line that is too long is split into sentences, and a sentence
@@ -253,13 +245,13 @@ def length(text: str) -> float:
 def title_of(document: str) -> str:
     """The first line of a document, cut after TITLE_WORDS words."""
     first = document.split("\n", 1)[0].strip()
-    found = WORD.findall(first)
-    if len(found) <= TITLE_WORDS:
+    words = WORD.findall(first)
+    if len(words) <= TITLE_WORDS:
         return first
-    return "".join(found[:TITLE_WORDS]).strip() + " …"
+    return "".join(words[:TITLE_WORDS]).strip() + " …"
 
 
-def read_passages(corpus: Corpus, words: int) -> Iterator[tuple[Passage, str]]:
+def read_passages(corpus: Corpus) -> Iterator[tuple[Passage, str]]:
     """Yield each passage and the text to index: the passage, after the document's title if that is elsewhere."""
     documents: Counter[str] = Counter()
     unit = "documents" if corpus.total_bytes is None else "bytes"
@@ -268,7 +260,7 @@ def read_passages(corpus: Corpus, words: int) -> Iterator[tuple[Passage, str]]:
             documents[document.source] += 1
             source = f"{document.source}, document {documents[document.source]}"
             title = title_of(document.text)
-            for place, text in enumerate(split(document.text, words)):
+            for place, text in enumerate(split(document.text, PASSAGE_WORDS)):
                 heading = "" if place == 0 or title.endswith(" …") else title
                 yield Passage(text, title, source), f"{heading}\n{text}"
             progress.update(number if corpus.total_bytes is None else corpus.bytes_read)

@@ -12,23 +12,25 @@ from functools import partial
 from io import BufferedReader, RawIOBase
 from pathlib import Path
 from select import select
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from transformers import PreTrainedTokenizerBase
 
 from elektron.corpus.unknown import MAX_FRACTION, Unknown, UnknownCounter
 from elektron.errors import ElektronError
-from elektron.finetuning.config import TextFilesConfig
 from elektron.finetuning.prediction_columns import PredictionColumns, Row
 from elektron.finetuning.readers.lines import STDIN
 from elektron.finetuning.readers.read import read_records
 from elektron.finetuning.readers.records import Record, input_texts
 from elektron.finetuning.readers.roles import QUESTIONS, Layout
 from elektron.finetuning.tasks.base import Prediction
-from elektron.inference.config import PredictConfig
+from elektron.inference.config import DetectConfig, PredictConfig
 from elektron.inference.models import load_predictor
 from elektron.inference.output import Write, open_writer
 from elektron.progress import Progress
+
+if TYPE_CHECKING:
+    from elektron.explain.config import ExplainConfig
 
 PredictRecords = Callable[[Sequence[Record]], list[Prediction]]
 CHUNK = 1024
@@ -80,32 +82,29 @@ def _predict(config: PredictConfig, write: Write) -> int:
                 f"--documents is for models for question-answering or embedding; {config.model} is "
                 f"one for {predictor.task.name}"
             )
-    at_once = config.output is None
-    return predict_rows(config, config.input, layout, predictor.tokenizer, predict_records, write, at_once)
+    return predict_rows(config, layout, predictor.tokenizer, predict_records, write)
 
 
 def predict_rows(
-    config: TextFilesConfig,
-    source: str,
+    config: PredictConfig | DetectConfig | ExplainConfig,
     layout: Layout,
     tokenizer: PreTrainedTokenizerBase,
     predict_records: PredictRecords,
     write: Write,
-    at_once: bool,
-    chunk: int = CHUNK,
+    chunk: int | None = None,
     title: str = "predicting",
 ) -> int:
-    """Read the rows of a file in chunks and write them with their predictions.
+    """Read the rows of `config.input` in chunks and write them with their predictions.
+
+    If the output is standard output, a chunk of standard input ends when no more input is available.
 
     Args:
-        config: how the file is read.
-        source: the file, or `-` for standard input.
+        config: the input and how it is read.
         layout: the roles of the file's columns.
         tokenizer: finds the characters that become [UNK].
         predict_records: returns a prediction for each record of a chunk.
         write: called with the rows of each chunk.
-        at_once: whether a chunk of standard input ends when no more input is available.
-        chunk: maximum number of rows in a chunk.
+        chunk: maximum number of rows in a chunk (default: CHUNK).
         title: title of the progress bar, before the name of the file.
 
     Returns:
@@ -114,6 +113,7 @@ def predict_rows(
     Raises:
         ElektronError: there is no such file, or it does not fit the layout.
     """
+    source, chunk = config.input, chunk or CHUNK
     counter, unknown = UnknownCounter.of(tokenizer), Unknown()
     columns = PredictionColumns()
     waiting: list[Record] = []
@@ -135,7 +135,7 @@ def predict_rows(
 
     with Progress(f"{title} {Path(source).name}", None, "rows") as bar:
         stdin: IO[bytes] = sys.stdin.buffer
-        if at_once:
+        if config.output is None:
             stdin = BufferedReader(AvailableInput(stdin, before_waiting=flush))
         for record in read_records([source], layout, config, False, stdin):
             waiting.append(record)
@@ -166,6 +166,6 @@ class AvailableInput(RawIOBase):
         """Read what is available, up to the buffer's size; 0 at the end."""
         if self.may_wait and not select([self.stream], [], [], 0)[0]:
             self.before_waiting()
-        found: bytes = self.stream.read1(len(buffer))
-        buffer[: len(found)] = found
-        return len(found)
+        data: bytes = self.stream.read1(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)

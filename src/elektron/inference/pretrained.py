@@ -106,10 +106,7 @@ def replaced_logits(model: PreTrainedModel, input_ids: Tensor, attention_mask: T
 
 
 def logits_at(
-    model: PreTrainedModel,
-    input_ids: Tensor,
-    positions: Tensor,
-    attention_mask: Tensor | None = None,
+    model: PreTrainedModel, input_ids: Tensor, positions: Tensor, attention_mask: Tensor | None = None
 ) -> Tensor:
     """Compute a masked language model's logits at one position of each row.
 

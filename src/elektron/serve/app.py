@@ -30,7 +30,7 @@ from elektron.finetuning.readers.read import read_records
 from elektron.finetuning.readers.records import Record, input_texts
 from elektron.finetuning.readers.roles import Layout
 from elektron.finetuning.tasks.base import Prediction
-from elektron.serve.batching import ROWS_AT_ONCE, Answer, Batcher, QueueFullError
+from elektron.serve.batching import Batcher, QueueFullError
 from elektron.serve.config import ServeConfig
 from elektron.serve.guard import MAX_BODY, Guard, JsonResponse, error_response
 
@@ -61,7 +61,6 @@ def create_app(served: ServedModel, config: ServeConfig, hosts: Sequence[str] | 
     batcher = Batcher(config.max_queue)
     counter = UnknownCounter.of(served.tokenizer)
     rows_model = model_of_rows(layout, config, config.max_rows)
-    rows_answered = 0
     worker: asyncio.Task[None]
 
     @asynccontextmanager
@@ -79,7 +78,7 @@ def create_app(served: ServedModel, config: ServeConfig, hosts: Sequence[str] | 
         redoc_url=None,
         lifespan=lifespan,
     )
-    for error_class in (ElektronError, HTTPException, ClientDisconnect, Exception):
+    for error_class in (ElektronError, QueueFullError, HTTPException, ClientDisconnect, Exception):
         app.add_exception_handler(error_class, _answer_to_error)
 
     def answer(records: Sequence[Record]) -> list[tuple[Prediction, Unknown]]:
@@ -87,19 +86,9 @@ def create_app(served: ServedModel, config: ServeConfig, hosts: Sequence[str] | 
         unknown = [counter.count(input_texts(layout, [record])) for record in records]
         return list(zip(served.predict(records), unknown, strict=True))
 
-    async def submit(answer: Answer, records: Sequence[Record], most: int) -> list[Any]:
-        nonlocal rows_answered
-        try:
-            answers = await batcher.submit(answer, records, most)
-        except QueueFullError:
-            message = f"{batcher.rows:,} rows are waiting, and at most {config.max_queue:,} may: retry later"
-            raise HTTPException(429, message, {"Retry-After": "1"}) from None
-        rows_answered += len(records)
-        return answers
-
     async def predict(records: Sequence[Record]) -> tuple[list[Prediction], list[str]]:
         """Predictions of records, and warnings about them."""
-        answers = await submit(answer, records, ROWS_AT_ONCE)
+        answers = await batcher.submit(answer, records)
         unknown = Unknown()
         for _, of_row in answers:
             unknown.add(of_row)
@@ -146,8 +135,8 @@ def create_app(served: ServedModel, config: ServeConfig, hosts: Sequence[str] | 
         )
         async def explain_rows(request: Request) -> Response:
             content = await body_of(request, "application/json")
-            found = await submit(explain, records_in(content, rows_explained), 1)
-            return JsonResponse({"explanations": found})
+            explanations = await batcher.submit(explain, records_in(content, rows_explained), 1)
+            return JsonResponse({"explanations": explanations})
 
     @app.get("/model", summary="Task, fields of a row, labels and limits")
     async def model() -> Response:
@@ -181,7 +170,7 @@ def create_app(served: ServedModel, config: ServeConfig, hosts: Sequence[str] | 
     async def metrics() -> Response:
         lines = guard.metrics()
         for name, kind, value in (
-            ("rows_total", "counter", rows_answered),
+            ("rows_total", "counter", batcher.answered),
             ("batches_total", "counter", batcher.batches),
             ("queue_rows", "gauge", batcher.rows),
         ):
@@ -202,7 +191,7 @@ def create_app(served: ServedModel, config: ServeConfig, hosts: Sequence[str] | 
 # Rows
 
 
-def model_of_rows(layout: Layout, config: ServeConfig, most: int) -> type[BaseModel]:
+def model_of_rows(layout: Layout, config: ServeConfig, max_rows: int) -> type[BaseModel]:
     """Create the pydantic model of `{"rows": […]}`: at most `most` rows with the roles of the layout except labels."""
     text = Annotated[str, Field(max_length=config.max_characters), AfterValidator(_content)]
     kinds: dict[str, Any] = {
@@ -218,7 +207,7 @@ def model_of_rows(layout: Layout, config: ServeConfig, most: int) -> type[BaseMo
             fields[role.name] = (kind | None, None)
     strict = ConfigDict(extra="forbid", strict=True)
     row = create_model("Row", __config__=strict, **fields)
-    rows = Annotated[list[row], Field(min_length=1, max_length=most)]  # type: ignore[valid-type]
+    rows = Annotated[list[row], Field(min_length=1, max_length=max_rows)]  # type: ignore[valid-type]
     return create_model("Rows", __config__=strict, rows=(rows, ...))
 
 
@@ -255,10 +244,10 @@ def records_in(content: bytes, rows_model: type[BaseModel]) -> list[Record]:
     try:
         rows: Any = rows_model.model_validate_json(content)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False, include_input=False)
-        status = 400 if found[0]["type"] == "json_invalid" else 422
-        messages = [f"{_place(each['loc'])}{_message(each)}" for each in found]
-        more = f" and {len(found) - SHOWN_ERRORS:,} more" if len(found) > SHOWN_ERRORS else ""
+        errors = error.errors(include_url=False, include_context=False, include_input=False)
+        status = 400 if errors[0]["type"] == "json_invalid" else 422
+        messages = [f"{_place(each['loc'])}{_message(each)}" for each in errors]
+        more = f" and {len(errors) - SHOWN_ERRORS:,} more" if len(errors) > SHOWN_ERRORS else ""
         raise HTTPException(status, "; ".join(messages[:SHOWN_ERRORS]) + more) from None
     records = [Record(row.model_dump(exclude_none=True), {}, f"rows[{number}]") for number, row in enumerate(rows.rows)]
     first = records[0].values.keys()
@@ -297,8 +286,8 @@ def records_in_csv(content: bytes, layout: Layout, files: FilesConfig, config: S
         raise HTTPException(400, f"byte {error.start:,} is not UTF-8: save the file as csv in UTF-8") from None
     if "\0" in text:
         raise ElektronError(f"{UPLOAD}: has a NUL character: is it a csv?")
-    found = read_records([Content(UPLOAD, content)], layout, files, labelled=False)
-    records = list(islice(found, config.max_rows + 1))
+    rows = read_records([Content(UPLOAD, content)], layout, files, labelled=False)
+    records = list(islice(rows, config.max_rows + 1))
     if len(records) > config.max_rows:
         raise HTTPException(413, f"more than {config.max_rows:,} rows: send fewer, or run `elektron predict`")
     for record in records:
@@ -340,6 +329,8 @@ async def body_of(request: Request, kind: str) -> bytes:
 async def _answer_to_error(request: Request, error: Exception) -> Response:
     if isinstance(error, ElektronError):
         return error_response(422, str(error))
+    if isinstance(error, QueueFullError):
+        return error_response(429, str(error), {"Retry-After": "1"})
     if isinstance(error, HTTPException):
         return error_response(error.status_code, error.detail, error.headers)
     if isinstance(error, ClientDisconnect):

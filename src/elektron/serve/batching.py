@@ -32,7 +32,7 @@ class QueueFullError(Exception):
 class _Request:
     answer: Answer
     records: Sequence[Record]
-    most: int
+    max_rows: int
     future: asyncio.Future[list[Any]]
     answers: list[Any] = field(default_factory=list)
     taken: int = 0
@@ -59,12 +59,14 @@ class Batcher:
         self.max_queue = max_queue
         self.rows = 0
         """Number of rows that wait or are being answered."""
+        self.answered = 0
+        """Number of rows answered so far."""
         self.batches = 0
         """Number of batches so far."""
         self._waiting: deque[_Request] = deque()
         self._arrived = asyncio.Event()
 
-    async def submit(self, answer: Answer, records: Sequence[Record], most: int = ROWS_AT_ONCE) -> list[Any]:
+    async def submit(self, answer: Answer, records: Sequence[Record], max_rows: int = ROWS_AT_ONCE) -> list[Any]:
         """Queue records and return their answers, in order.
 
         If the caller is cancelled, the records not yet answered are dropped.
@@ -72,21 +74,23 @@ class Batcher:
         Args:
             answer: called on the worker thread.
             records: all with the same roles.
-            most: maximum number of records that `answer` is called with.
+            max_rows: maximum number of records that `answer` is called with.
 
         Raises:
             QueueFullError: too many rows wait.
             ElektronError: `answer` raised it; any other exception of `answer` is passed on too.
         """
         if self.rows + len(records) > self.max_queue and self.rows:
-            raise QueueFullError
+            raise QueueFullError(f"{self.rows:,} rows are waiting, and at most {self.max_queue:,} may: retry later")
         future = asyncio.get_running_loop().create_future()
-        request = _Request(answer, records, most, future)
+        request = _Request(answer, records, max_rows, future)
         self.rows += len(records)
         self._waiting.append(request)
         self._arrived.set()
         try:
-            return await request.future
+            answers = await request.future
+            self.answered += len(records)
+            return answers
         finally:
             self.rows -= len(records)
 
@@ -117,7 +121,7 @@ class Batcher:
         taken: list[tuple[_Request, int]] = []
         passed: list[_Request] = []
         characters = 0
-        while self._waiting and (not taken or len(taken) < taken[0][0].most):
+        while self._waiting and (not taken or len(taken) < taken[0][0].max_rows):
             request = self._waiting.popleft()
             if request.future.done():
                 continue

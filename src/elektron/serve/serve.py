@@ -129,8 +129,10 @@ def load_model(config: ServeConfig) -> ServedModel:
         if config.task is not None or config.decoding != DecodingConfig():
             raise ElektronError(f"{config.model} is a pre-training run, to which --task and --decoding do not apply")
         settings = DetectConfig(model=config.model, batch_size=config.batch_size, precision=config.precision)
-        finder = load_detector(settings)
-        return ServedModel("detection", TEXTS, finder.predict, finder.tokenizer, finder.accelerator.name, finder.room)
+        detector = load_detector(settings)
+        return ServedModel(
+            "detection", TEXTS, detector.predict, detector.tokenizer, detector.accelerator.name, detector.max_tokens
+        )
     predictor = load_predictor(config.model, config.task, config.decoding, config.batch_size, config.precision)
     task = predictor.task
     return ServedModel(
@@ -158,12 +160,12 @@ def explanations_of(
         return None
 
     def explain(records: Sequence[Record]) -> list[dict[str, Any]]:
-        found = []
+        results = []
         for record in records:
             explanation = explainer.explain(record)
             reading = explanation.reading
             places = [[word.part, word.start, word.end] for word in reading.words]
-            found.append(explanation.as_json() | {"parts": reading.parts, "places": places})
-        return found
+            results.append(explanation.as_json() | {"parts": reading.parts, "places": places})
+        return results
 
     return explain

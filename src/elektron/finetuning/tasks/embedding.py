@@ -257,12 +257,12 @@ class Embedding(Task):
 def refuse_mixed_columns(records: Records) -> None:
     """Raise ElektronError if some records have a negative or a score and others have none."""
     for role in ("negative", "label"):
-        first_lacks = is_empty(records[0].values.get(role))
         for record in records:
-            if is_empty(record.values.get(role)) != first_lacks:
+            lacks = is_empty(record.values.get(role))
+            if lacks != is_empty(records[0].values.get(role)):
                 raise ElektronError(
-                    f"{record.where}: it {'has' if first_lacks else 'lacks'} a {role}, unlike {records[0].where}: "
-                    "all rows must have one, or none"
+                    f"{record.where}: it {'lacks' if lacks else 'has'} a {role}, unlike {records[0].where}: all rows "
+                    "must have one, or none"
                 )
 
 

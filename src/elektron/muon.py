@@ -73,14 +73,14 @@ class Muon(torch.optim.Optimizer):
                 self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         buffers = [local_tensor(self.state[p]["momentum_buffer"]) for p in parameters]
         gradients = torch.stack([local_tensor(p.grad) for p in parameters if p.grad is not None])
-        finite = torch.ones((), dtype=torch.bool, device=gradients.device)
+        take_step = torch.ones((), dtype=torch.bool, device=gradients.device)
         if self.found_inf is not None:
-            finite = self.found_inf == 0
+            take_step = self.found_inf == 0
         if self.grad_scale is not None:
             gradients /= self.grad_scale
         before = torch.stack(buffers)
         momentum = before.lerp(gradients, 1 - group["momentum"])
-        torch._foreach_copy_(buffers, list(torch.where(finite, momentum, before).unbind(0)))
+        torch._foreach_copy_(buffers, list(torch.where(take_step, momentum, before).unbind(0)))
         directions = gradients.lerp_(momentum, group["momentum"])
 
         weights = torch.stack([full_tensor(p) for p in parameters])
@@ -93,7 +93,7 @@ class Muon(torch.optim.Optimizer):
         updated.sub_(updates, alpha=lr * max(1.0, rows / columns) ** 0.5)
         if group["constant_norm"]:
             updated *= rows**0.5 / torch.linalg.matrix_norm(updated, keepdim=True).clamp(min=EPS)
-        updated = torch.where(finite, updated, stacked).view_as(weights)
+        updated = torch.where(take_step, updated, stacked).view_as(weights)
         torch._foreach_copy_(
             [local_tensor(p) for p in parameters],
             [local_tensor(distribute_like(new, p)) for new, p in zip(updated.unbind(0), parameters, strict=True)],

@@ -108,7 +108,7 @@ SMALL = {
     ids=["bert", "deberta-v2", "modernbert", "electra"],
 )
 def test_scores_equal_masking_one_token_at_a_time(make, encoders, monkeypatch):
-    monkeypatch.setattr("elektron.inference.minimal_pairs.TOKENS_AT_ONCE", {"cpu": 20, "cuda": 20})
+    monkeypatch.setattr("elektron.inference.minimal_pairs.MAX_BATCH_TOKENS", {"cpu": 20, "cuda": 20})
     torch.manual_seed(0)
     folder = encoders["electra"].with_name("generator")
     tokenizer, read_sentences = read(sentences(12), folder)

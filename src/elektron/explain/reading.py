@@ -136,7 +136,7 @@ def sentence_answers(task: SentenceTask, prediction: Prediction, logits: Tensor)
     if not task.several:
         index = task.labels.index(prediction["label"])
         return [Answer(prediction["label"], (log_odds(lambda output: output.logits, index),))]
-    indices = [task.labels.index(index) for index in prediction["labels"]] or [int(logits[0].argmax())]
+    indices = [task.labels.index(label) for label in prediction["labels"]] or [int(logits[0].argmax())]
     return [Answer(task.labels[index], (log_odds(column(index)),)) for index in indices]
 
 

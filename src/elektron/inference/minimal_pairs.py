@@ -43,7 +43,7 @@ from elektron.terminal import echo
 RESULT = "blimp.json"
 GROUPS = ("phenomenon", "paradigm", "field")
 ALL = "all"
-TOKENS_AT_ONCE = {"cpu": 8192, "cuda": 65536}
+MAX_BATCH_TOKENS = {"cpu": 8192, "cuda": 65536}
 """Maximum number of tokens in a batch, by type of device."""
 
 
@@ -157,7 +157,7 @@ def sentence_scores(
             rows, positions = scored.nonzero(as_tuple=True)
             if mask_id is None:
                 rows = torch.arange(len(input_ids))
-            at_once = min(TOKENS_AT_ONCE[accelerator.device.type] // length or 1, batch_size or len(rows))
+            at_once = min(MAX_BATCH_TOKENS[accelerator.device.type] // length or 1, batch_size or len(rows))
             for chosen in torch.arange(len(rows)).split(at_once):
                 row = rows[chosen]
                 if mask_id is None:

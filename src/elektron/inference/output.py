@@ -185,8 +185,9 @@ def _with_columns(suffix: str, write: Callable[[Sequence[str], Sequence[Row], bo
         if is_first:
             names = dict.fromkeys(name for row in rows for name in row)
             columns = sorted(names, key=lambda name: name.startswith(PREFIX))
+        allowed = set(columns)
         for number, row in enumerate(rows, start=count + 1):
-            if new := [name for name in row if name not in columns]:
+            if new := [name for name in row if name not in allowed]:
                 raise ElektronError(
                     f"row {number:,} has a column {new[0]!r} that none of the first rows has, and "
                     f"a {suffix} has the same columns from its beginning on: write .jsonl instead"

@@ -133,7 +133,7 @@ def text_shortener(result: TaskResult) -> Callable[[str], str]:
         return middle_left_out
     try:
         tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises no other
+    except Exception as error:  # the library raises no other; the check in hub.py needs transformers
         raise unreadable(path, error, REMEDY) from error
     tokenizer.no_truncation()
     room = int(length) - tokenizer.num_special_tokens_to_add(False)

@@ -67,7 +67,7 @@ class Source:
 
     @property
     def network(self) -> Any:
-        """The network to export; for an embedding model, the encoder without the mean over tokens."""
+        """The network to export; for an embedding model, the encoder without pooling."""
         return self.model.encoder if isinstance(self.model, SentenceEncoder) else self.model
 
     @property

@@ -59,7 +59,7 @@ def load_predictor(
             raise ElektronError(f"--precision bf16 has no effect on {model}, an exported model")
         network: Any = OnnxModel(file, task.network_outputs)
         if isinstance(task, Embedding):
-            network = SentenceEncoder(network, task.max_length)
+            network = SentenceEncoder(network, task.max_length, task.pooling)
         check_consistency(model, task, tokenizer, network.config)
         return Predictor(task, network, tokenizer, CPU, batch_size)
     network = task.load_model(model)

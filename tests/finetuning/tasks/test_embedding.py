@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -146,6 +147,67 @@ def test_sentence_transformers_gives_equal_embeddings(encoders, files, tmp_path,
     (tmp_path / "text.txt").write_text(text + "\n")
     (row,) = predictions(PredictConfig(model=str(tmp_path / "model"), input=str(tmp_path / "text.txt")))
     np.testing.assert_allclose(row["predicted_embedding"], model.encode(text), atol=1e-5)
+
+
+CLS_SETTINGS = [
+    {"pooling_mode": "cls"},
+    {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False},
+]
+
+
+def with_pooling(encoder, folder, settings, layers=("Transformer", "Pooling", "Normalize")):
+    """A copy of an encoder with the files in which sentence-transformers saves the pooling."""
+    shutil.copytree(encoder, folder)
+    paths = {"Transformer": "", "Pooling": "1_Pooling"}
+    modules = [{"type": f"sentence_transformers.models.{name}", "path": paths.get(name, name)} for name in layers]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    if settings is not None:
+        (folder / "1_Pooling").mkdir()
+        (folder / "1_Pooling/config.json").write_text(json.dumps({"word_embedding_dimension": 32} | settings))
+    return folder
+
+
+@pytest.mark.parametrize("settings", CLS_SETTINGS, ids=["name", "flags"])
+def test_cls_pooling_of_encoder_is_kept(encoders, files, tmp_path, settings):
+    released = with_pooling(encoders["electra"], tmp_path / "released", settings)
+    tune({"electra": released}, files, "pairs", tmp_path / "model", epochs=1.0)
+    tune({"electra": tmp_path / "model"}, files, "pairs", tmp_path / "again", epochs=1.0)
+    text = "the cat sees the blue house ."
+    (tmp_path / "text.txt").write_text(text + "\n")
+    for folder, task in ((released, "embedding"), (tmp_path / "model", None), (tmp_path / "again", None)):
+        config = PredictConfig(model=str(folder), input=str(tmp_path / "text.txt"), task=task)
+        (row,) = predictions(config)
+        with torch.no_grad():
+            inputs = AutoTokenizer.from_pretrained(folder)(text, return_tensors="pt")
+            states = AutoModel.from_pretrained(folder).eval()(**inputs).last_hidden_state
+        np.testing.assert_allclose(row["predicted_embedding"], states[0, 0], atol=1e-5)
+
+
+def test_sentence_transformers_reads_cls_pooling(encoders, files, tmp_path):
+    library = pytest.importorskip("sentence_transformers")
+    released = with_pooling(encoders["electra"], tmp_path / "released", CLS_SETTINGS[0])
+    tune({"electra": released}, files, "pairs", tmp_path / "model", epochs=1.0)
+    model = library.SentenceTransformer(str(tmp_path / "model"), device="cpu")
+    assert model[1].pooling_mode == "cls"
+
+
+@pytest.mark.parametrize(
+    ("settings", "layers", "message"),
+    [
+        ({"pooling_mode_max_tokens": True}, ("Transformer", "Pooling"), r"pooling is \['max'\]: only mean and cls"),
+        ({"pooling_mode": ["cls", "mean"]}, ("Transformer", "Pooling"), r"pooling is \['cls', 'mean'\]: only"),
+        ({"pooling_mode": "cls"}, ("Transformer", "Pooling", "Dense"), "a layer Dense, which is not supported"),
+        (None, ("Transformer", "Pooling"), r"modules.json is damaged \(there is no 1_Pooling/config.json\)"),
+        ({}, ("Transformer",), "modules.json is damaged"),
+    ],
+    ids=["max", "two", "dense", "no-settings", "no-pooling"],
+)
+def test_unsupported_pooling_raises(encoders, files, tmp_path, settings, layers, message):
+    released = with_pooling(encoders["electra"], tmp_path / "released", settings, layers)
+    with pytest.raises(ElektronError, match=message):
+        tune({"electra": released}, files, "pairs", tmp_path / "model")
+    with pytest.raises(ElektronError, match=message):
+        predictions(PredictConfig(model=str(released), input=files["pairs"], task="embedding"))
 
 
 def test_evaluate_reproduces_metrics_of_finetuning(encoders, files, tmp_path, capsys):

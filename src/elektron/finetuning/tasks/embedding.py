@@ -1,8 +1,9 @@
-"""Sentence embeddings: one vector per text, the mean of the encoder's last hidden states.
+"""Sentence embeddings: one vector per text, pooled from the encoder's last hidden states.
 
 The encoder is trained on pairs (a text and one that belongs to it), triplets (with a third text, which does
 not) or pairs with a similarity score, with the losses that sentence-transformers uses for them. The saved
-folder loads as `SentenceTransformer(DIR)`; family `elektron` needs `trust_remote_code=True` there.
+folder loads as `SentenceTransformer(DIR)`; family `elektron` needs `trust_remote_code=True` there. The pooling is the
+mean over tokens, or that of the released sentence-transformers model which the encoder comes from.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -31,6 +32,8 @@ from elektron.finetuning.readers.records import Record
 from elektron.finetuning.readers.values import is_empty
 from elektron.finetuning.tasks.base import Baseline, Outputs, Prediction, Predictions, Task, Variation
 from elektron.finetuning.tasks.classification import numeric_label
+from elektron.hub import optional_file
+from elektron.io.files import MALFORMED, read_json, read_text, unreadable
 from elektron.models.attention import use_fast_attention
 from elektron.models.heads import mean_of_tokens
 from elektron.models.loading import load_bare_encoder
@@ -39,14 +42,16 @@ SCALE = 20.0
 """Factor of the cosines in both losses (an inverse temperature), as in sentence-transformers."""
 TEXTS = ("text", "pair", "negative")
 POOLING = "1_Pooling"
+Pooling = Literal["mean", "cls"]
 
 
 class SentenceEncoder(PreTrainedModel):
-    """An encoder with mean pooling over tokens; saved as the encoder alone, with the files of sentence-transformers.
+    """An encoder with pooling over tokens; saved as the encoder alone, with the files of sentence-transformers.
 
     Args:
         encoder: an encoder without a head.
         max_length: longest text in tokens that `SentenceTransformer` reads.
+        pooling: `mean` over tokens, or `cls`, the first token.
     """
 
     base_model_prefix = "encoder"
@@ -54,10 +59,11 @@ class SentenceEncoder(PreTrainedModel):
     # The encoder has already checked that it supports the attention implementation.
     _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True
 
-    def __init__(self, encoder: PreTrainedModel, max_length: int) -> None:
+    def __init__(self, encoder: PreTrainedModel, max_length: int, pooling: Pooling) -> None:
         super().__init__(encoder.config)
         self.encoder = use_fast_attention(encoder)
         self.max_length = max_length
+        self.pooling = pooling
 
     def forward(self, labels: Tensor | None = None, **inputs: Tensor) -> SequenceClassifierOutput:
         """Embeddings as `logits`, `(texts, batch, hidden)`, and the loss if there are labels.
@@ -70,8 +76,8 @@ class SentenceEncoder(PreTrainedModel):
         """
         rows = {name: tensor.flatten(0, 1) for name, tensor in inputs.items()}
         states = self.encoder(**rows).last_hidden_state.float()
-        means = mean_of_tokens(states, rows["attention_mask"])
-        embeddings = means.unflatten(0, inputs["attention_mask"].shape[:2])
+        pooled = states[:, 0] if self.pooling == "cls" else mean_of_tokens(states, rows["attention_mask"])
+        embeddings = pooled.unflatten(0, inputs["attention_mask"].shape[:2])
         loss = None if labels is None else embedding_loss(embeddings, labels)
         return SequenceClassifierOutput(loss=loss, logits=embeddings)
 
@@ -90,8 +96,8 @@ class SentenceEncoder(PreTrainedModel):
             "config_sentence_transformers.json": {"similarity_fn_name": "cosine"},
             f"{POOLING}/config.json": {
                 "word_embedding_dimension": self.config.hidden_size,
-                "pooling_mode_cls_token": False,
-                "pooling_mode_mean_tokens": True,
+                "pooling_mode_cls_token": self.pooling == "cls",
+                "pooling_mode_mean_tokens": self.pooling == "mean",
             },
         }
         for name, content in files.items():
@@ -129,6 +135,8 @@ class Embedding(Task):
 
     scored: bool | None
     """Whether pairs have similarity scores; None if that is not known, and depends on the records."""
+    pooling: Pooling = "mean"
+    """How a text's vector is made from its tokens' hidden states: their `mean`, or that of the first token, `cls`."""
 
     @property
     def metric(self) -> str:  # type: ignore[override]
@@ -151,7 +159,8 @@ class Embedding(Task):
         scored = "label" in records[0].values
         if scored and len(set(map(numeric_label, records))) < 2:
             raise cls.nothing_to_learn(records, f"all {len(records)} rows have the same score")
-        return cls(scored=scored, **cls.configured(config))
+        pooling: Pooling = pooling_of(encoder.name) if encoder.pretrained else "mean"
+        return cls(scored=scored, pooling=pooling, **cls.configured(config))
 
     def truth(self, record: Record) -> Prediction:
         """The score of a pair; empty if pairs have no scores."""
@@ -197,10 +206,10 @@ class Embedding(Task):
         """The encoder, with no new weights."""
         model = AutoModel.from_config(encoder.config_for({}, dropout), dtype=torch.float32)
         encoder.load_into(model)
-        return SentenceEncoder(model, self.max_length)
+        return SentenceEncoder(model, self.max_length, self.pooling)
 
     def load_model(self, folder: str) -> PreTrainedModel:
-        return SentenceEncoder(load_bare_encoder(folder)[0], self.max_length)
+        return SentenceEncoder(load_bare_encoder(folder)[0], self.max_length, self.pooling)
 
     def forward(self, model: PreTrainedModel, batch: Batch, output: Any = None) -> Outputs:
         """The embeddings of each record, `(texts, hidden)`."""
@@ -252,6 +261,36 @@ class Embedding(Task):
             scores = np.array(list(map(numeric_label, records)))
             true = float(scores.std() / max(np.ptp(scores), 1e-9))
         return Variation(float(cosines.std()), true, summary)
+
+
+def pooling_of(model: str) -> Pooling:
+    """The pooling of a sentence-transformers model, by folder or hub name; `mean` for any other encoder.
+
+    Raises:
+        ElektronError: it has another pooling or further layers, or its files are damaged.
+    """
+    file = optional_file(model, "modules.json")
+    if file is None:
+        return "mean"
+    try:
+        paths = {str(module["type"]).rpartition(".")[2]: str(module["path"]) for module in json.loads(read_text(file))}
+        settings_file = optional_file(model, "config.json", paths["Pooling"])
+        if settings_file is None:
+            raise ValueError(f"there is no {paths['Pooling']}/config.json")
+        settings = read_json(settings_file)
+    except (OSError, *MALFORMED) as error:
+        raise unreadable(file, error, "fetch the model again") from error
+    if further := paths.keys() - {"Transformer", "Pooling", "Normalize"}:
+        raise ElektronError(f"{model}: its embeddings pass through a layer {min(further)}, which is not supported")
+    modes = settings.get("pooling_mode") or [  # older versions have a flag for each
+        name.removeprefix("pooling_mode_").removesuffix("_tokens").removesuffix("_token")
+        for name, value in settings.items()
+        if name.startswith("pooling_mode_") and value
+    ]
+    match [modes] if isinstance(modes, str) else modes:
+        case [("mean" | "cls") as mode]:
+            return mode
+    raise ElektronError(f"{model}: its pooling is {modes}: only mean and cls are supported")
 
 
 def refuse_mixed_columns(records: Records) -> None:

@@ -69,7 +69,7 @@ def metrics(steps: int, seed: int, speed: float, end: float = 3.77) -> list[dict
     draw = random.Random(seed)
     lines: list[dict[str, Any]] = []
     for step in range(20, steps + 1, 20):
-        place = {"step": step, "tokens": step * 2048, "seconds": round(step * 2048 / speed, 2)}
+        place = {"step": step, "tokens": step * 2048, "flops": step * 2e10, "seconds": round(step * 2048 / speed, 2)}
         loss = end + (8.2 - end) * math.exp(-step / 260)
         auc = 0.5 + 0.262 / (1 + math.exp(-(step - 520) / 130)) + 0.2 * math.exp(-step / 45)
         learned = max(0.0, (step - 300) / 900)

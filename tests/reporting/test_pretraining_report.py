@@ -209,11 +209,12 @@ def test_tiles_lead_and_facts_of_run_without_metrics(make_run: MakeRun) -> None:
         ({"steps": 1200}, "in progress: step 640 of 1,200"),
         ({"tokens": 5_000_000}, "in progress: step 640, 1.31 M of 5 M tokens"),
         ({"minutes": 3.0}, "in progress: step 640, 1 min 39 s of 3 min"),
+        ({"flops": 5e13}, "in progress: step 640, 1.3 × 10¹³ of 5.0 × 10¹³ FLOPs"),
         ({}, "in progress: step 640"),
     ],
 )
 def test_status_of_a_run_in_progress(make_run: MakeRun, length: dict[str, float], text: str) -> None:
-    config = {"steps": None, "tokens": None, "minutes": None} | length
+    config = dict.fromkeys(("steps", "tokens", "minutes", "flops")) | length
     assert status(read_run(make_run(finished=False, config=config))) == text
 
 
@@ -286,7 +287,7 @@ def test_run_in_progress_has_metrics_but_is_never_best(make_run: MakeRun) -> Non
     runs = read_runs([make_run("a"), make_run("b", end=4.2), make_run("c", end=1.0, finished=False)])
     assert best(runs)["generator_loss"] == [0]
     last = {name: getattr(column[2], "text", column[2]) for name, column in cells(runs).items()}
-    assert (last["steps"], last["flops"]) == ("640", "–")
+    assert (last["steps"], last["flops"]) == ("640", "1.2 × 10¹³")
     assert last["generator_loss"] not in ("", "–")
 
 

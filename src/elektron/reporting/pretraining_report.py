@@ -117,7 +117,7 @@ def status(run: PretrainingRun) -> str:
     """How far an unfinished run is; empty for a finished one."""
     if run.finished:
         return ""
-    step, tokens, seconds = (number(run.position, name) or 0.0 for name in ("step", "tokens", "seconds"))
+    step, tokens, seconds, flops = (number(run.position, key) or 0.0 for key in ("step", "tokens", "seconds", "flops"))
     progress = f"in progress: step {integer(step)}"
     if (steps := number(run.config, "steps")) is not None:
         return f"{progress} of {integer(steps)}"
@@ -125,6 +125,8 @@ def status(run: PretrainingRun) -> str:
         return f"{progress}, {compact(tokens)} of {compact(budget)} tokens"
     if (minutes := number(run.config, "minutes")) is not None:
         return f"{progress}, {duration(seconds)} of {duration(60 * minutes)}"
+    if (budget := number(run.config, "flops")) is not None:
+        return f"{progress}, {scientific(flops)} of {scientific(budget)} FLOPs"
     return progress
 
 

@@ -40,7 +40,9 @@ UNASSIGNED = "\u0378"
 MAX_BYTES = 1 << 26
 """Size limit of a tokenizer file; the files of the largest vocabularies are half as large."""
 LOADS_CODE = frozenset({"auto_map", "attn_implementation", "experts_implementation", "quantization_config"})
-"""Keys of a configuration that name code, or kernels and quantizers to be fetched."""
+"""Keys of a configuration that name code, or kernels and quantizers to be fetched. They are ignored and logged."""
+OUTPUT_OPTIONS = frozenset({"return_dict", "output_attentions", "output_hidden_states"})
+"""Keys of a configuration that change what `forward` returns. They are ignored: each caller asks for what it needs."""
 OUR_FAMILY = "elektron"
 """Elektron's `model_type`. Its `auto_map` is for users without this package, and is ignored here without a log line."""
 MAX_LAYERS = 1000
@@ -140,8 +142,15 @@ def _tokenizer_files(name: str, subfolder: str) -> PreTrainedTokenizerBase:
     elif case_options and not config.model_type and "tokenizer_class" not in settings:
         tokenizer_class, options = BertTokenizer, case_options
     tokenizer = tokenizer_class.from_pretrained(repo.name, subfolder=subfolder, **hub_options(repo), **options)
+    return without_unused_token_types(tokenizer, config)
+
+
+def without_unused_token_types(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> PreTrainedTokenizerBase:
+    """The tokenizer, which no longer returns `token_type_ids` if the model has only one token type.
+
+    BERT's tokenizer would give the second text of a pair the token type 1, which RoBERTa lacks.
+    """
     if getattr(config, "type_vocab_size", None) == 1:
-        # RoBERTa with BERT's tokenizer: it would give the second text of a pair the token type 1, which RoBERTa lacks.
         tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
     return tokenizer
 
@@ -223,6 +232,8 @@ def _without_ignored_keys(values: dict[str, Any], prefix: str = "") -> tuple[dic
     kept: dict[str, Any] = {}
     for key, value in values.items():
         # A value must not replace a method.
+        if key in OUTPUT_OPTIONS:
+            continue
         if key.startswith("_") or key in LOADS_CODE or callable(getattr(config_class, key, None)):
             ours = key == "auto_map" and values["model_type"] == OUR_FAMILY
             if not ours and key != "_name_or_path":  # every configuration of the hub has one

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
-from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast, RobertaConfig, RobertaForMaskedLM
+from transformers import (
+    AutoModelForMaskedLM,
+    BertConfig,
+    BertForMaskedLM,
+    PreTrainedTokenizerFast,
+    RobertaConfig,
+    RobertaForMaskedLM,
+)
 
 from elektron.errors import ElektronError
 from elektron.models.adaptation import VocabularyChange, adapted
+from elektron.models.families import RELEASED_FAMILIES
+from tests.models.test_released import make
 
 SPECIAL = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
 ROBERTA = {"cls": "<s>", "pad": "<pad>", "sep": "</s>", "unk": "<unk>", "mask": "<mask>"}
@@ -150,3 +160,21 @@ def test_padding_id_beyond_positions_raises() -> None:
     change = VocabularyChange([[]] * 200, {"pad": 150, "unk": 1, "cls": 2, "sep": 3, "mask": 4})
     with pytest.raises(ElektronError, match="padding token's id, which is 150"):
         adapted(RobertaForMaskedLM(config), 0, change)
+
+
+@pytest.mark.parametrize("family", sorted(set(RELEASED_FAMILIES) - {"elektron", "mpnet"}))
+@pytest.mark.parametrize("tied", [True, False])
+def test_every_family_takes_another_vocabulary(family: str, tied: bool, tmp_path: Path) -> None:
+    old, new = byte_level(("t", "h")), byte_level(("t", "h"), ("th", "e"))
+    folder = make(family, "ForMaskedLM", tmp_path, vocab_size=len(old), tie_word_embeddings=tied)
+    before = AutoModelForMaskedLM.from_pretrained(folder).eval()
+    after = adapted(before, 0, VocabularyChange.between(old, new)).eval()
+    ids = torch.tensor([old("that")["input_ids"]])
+    assert ids.tolist() == [new("that")["input_ids"]]
+    with torch.no_grad():
+        logits = [network(ids).logits[..., : len(old)] for network in (before, after)]
+    torch.testing.assert_close(*logits)
+    outputs = [
+        network.get_output_embeddings().weight is network.get_input_embeddings().weight for network in (before, after)
+    ]
+    assert outputs == [tied, tied]

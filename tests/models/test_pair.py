@@ -16,6 +16,8 @@ from tests.models.conftest import SIZES, SPECIAL_IDS, VOCABULARY, alone, make_pa
 
 
 class NoTokenizer:
+    model_input_names = ("input_ids", "attention_mask")
+
     def save_pretrained(self, folder):
         """Write nothing: the tests of a pair need no tokenizer in the folder."""
 

@@ -295,3 +295,14 @@ def test_sizes_of_reads_released_configs(tmp_path: Path) -> None:
     for family in KIN:
         sizes = sizes_of(AutoConfig.from_pretrained(make(family, "", tmp_path / family)))
         assert dataclasses.astuple(sizes)[:6] == (4, 32, 48, 4, 32, POSITIONS)
+
+
+@pytest.mark.parametrize("options", [{"is_decoder": True}, {"is_decoder": True, "add_cross_attention": True}])
+def test_decoder_raises(options: dict[str, bool], tmp_path: Path) -> None:
+    with pytest.raises(ElektronError, match=r"is a bert used as a decoder \(is_decoder\): give an encoder"):
+        load_pair(str(make("bert", "ForMaskedLM", tmp_path, **options)), None, None)
+
+
+def test_positions_without_padding_id_raise(tmp_path: Path) -> None:
+    with pytest.raises(ElektronError, match="a roberta needs a pad_token_id in its config"):
+        load_pair(str(make("roberta", "ForMaskedLM", tmp_path, pad_token_id=None)), None, None)

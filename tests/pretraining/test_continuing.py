@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,13 @@ from safetensors.torch import load_file
 from transformers import (
     AutoModel,
     AutoModelForMaskedLM,
+    AutoTokenizer,
     BertConfig,
     BertForMaskedLM,
     BertModel,
     DebertaV2Config,
     DebertaV2ForMaskedLM,
+    PreTrainedTokenizerBase,
     RobertaModel,
 )
 
@@ -149,6 +152,7 @@ def test_mlm_from_encoder_without_heads_gets_new_lm_head(
             {"generator": "same", "network": NetworkConfig(generator_layers=1)},
             "--network.generator-layers 1 cannot apply",
         ),
+        ({"network": NetworkConfig(generator_layers=3)}, "--network.generator-layers 3 cannot apply: .* has 2"),
         ({"network": NetworkConfig(generator_width=0.5)}, "use --network.generator-layers"),
     ],
 )
@@ -181,6 +185,88 @@ def test_longer_rows_interpolate_position_embeddings(
     assert "64 positions become 96: learned ones are interpolated" in caplog.text
     encoder = BertModel.from_pretrained(tmp_path / "run/discriminator")
     assert encoder.config.max_position_embeddings == 96
+    assert load_tokenizer(str(tmp_path / "run/discriminator")).model_max_length >= 96
+
+
+def padded_bert(folder: Path, tokenizer: PreTrainedTokenizerBase, entries: int) -> Path:
+    """`BertForMaskedLM` with `entries` embeddings; those that belong to no token are the most probable ones."""
+    model = BertForMaskedLM(BertConfig(vocab_size=entries, **SIZES))
+    torch.nn.init.constant_(model.cls.predictions.bias[len(tokenizer) :], 50.0)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("objective", ["rtd", "mlm"])
+def test_embeddings_without_token_are_never_predicted(objective: str, bert: Path, blocks: Path, tmp_path: Path) -> None:
+    tokenizer = load_tokenizer(str(bert))
+    entries = len(tokenizer) + 40
+    start = padded_bert(tmp_path / "start", tokenizer, entries)
+    summary = continued(
+        blocks, tmp_path / "run", start, objective=objective, generator="same" if objective == "rtd" else None
+    )
+    loss = summary["generator_loss"] if objective == "rtd" else summary["lm_loss"]
+    assert loss < 2 * math.log(len(tokenizer))  # over all embeddings it would be about 50
+    if objective == "rtd":
+        examples = json.loads((tmp_path / "run/examples.json").read_text())
+        assert all(token in tokenizer.get_vocab() for example in examples for token in example["tokens"])
+    network = BertForMaskedLM.from_pretrained(
+        tmp_path / "run" / ("generator" if objective == "rtd" else "discriminator")
+    )
+    assert network.config.vocab_size == entries
+
+
+def test_generator_with_more_embeddings_keeps_its_own(
+    bert: Path, blocks: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tokenizer = load_tokenizer(str(bert))
+    start = padded_bert(tmp_path / "start", tokenizer, len(tokenizer) + 8)
+    with caplog.at_level(logging.INFO, "elektron"):
+        continued(blocks, tmp_path / "run", f"{bert},{start}")
+    assert "each keeps its own (--sharing none)" in caplog.text
+    with pytest.raises(ElektronError, match="with --sharing embeddings: its vocab_size is"):
+        continued(blocks, tmp_path / "shared", f"{bert},{start}", sharing="embeddings")
+    frozen = PlanOptions(generator=str(start))
+    summary = pretrain(tiny_config(blocks, tmp_path / "new", plan="frozen_generator", plan_options=frozen))
+    assert summary["discriminator_auc"] is not None
+
+
+def test_tokens_without_embedding_get_one_by_replace_tokenizer(bert: Path, corpus_file: Path, tmp_path: Path) -> None:
+    start = Path(shutil.copytree(bert, tmp_path / "start"))
+    tokenizer = load_tokenizer(str(start))
+    entries = len(tokenizer)
+    tokenizer.add_tokens(["zyzzyva"])
+    tokenizer.save_pretrained(start)
+    rows = prepare_blocks(corpus_file, start, tmp_path / "blocks")
+    message = f"has {entries} embeddings and its tokenizer {entries + 1} tokens: add --replace-tokenizer true"
+    with pytest.raises(ElektronError, match=message):
+        continued(rows, tmp_path / "run", start)
+    continued(rows, tmp_path / "run", start, replace_tokenizer=True)
+    before, after = (
+        BertModel.from_pretrained(f).embeddings.word_embeddings.weight for f in (bert, tmp_path / "run/discriminator")
+    )
+    torch.testing.assert_close(after[:-1], before, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(after[-1], before.mean(0), atol=1e-6, rtol=1e-6)
+
+
+def test_output_options_of_checkpoint_are_ignored(bert: Path, blocks: Path, tmp_path: Path) -> None:
+    start = Path(shutil.copytree(bert, tmp_path / "start"))
+    config = json.loads((start / "config.json").read_text())
+    options = {"return_dict": False, "output_attentions": True, "output_hidden_states": True}
+    (start / "config.json").write_text(json.dumps(config | options))
+    continued(blocks, tmp_path / "run", start)
+    assert_encoder_is(tmp_path / "run/discriminator", bert)
+
+
+def test_tokenizer_of_roberta_is_saved_without_token_types(corpus_file: Path, tmp_path: Path) -> None:
+    tokenizer = byte_level(("t", "h"), ("th", "e"), ("Ġ", "the"))
+    make("roberta", "ForMaskedLM", tmp_path / "start", vocab_size=len(tokenizer), max_position_embeddings=66)
+    tokenizer.save_pretrained(tmp_path / "start")
+    train_tokenizer(TokenizerConfig(corpus=[str(corpus_file)], out=tmp_path / "tokenizer", vocab_size=70))
+    rows = prepare_blocks(corpus_file, tmp_path / "tokenizer", tmp_path / "blocks")
+    continued(rows, tmp_path / "run", tmp_path / "start", replace_tokenizer=True)
+    model, tokenizer = (auto.from_pretrained(tmp_path / "run/discriminator") for auto in (AutoModel, AutoTokenizer))
+    assert model(**tokenizer("the cat", "the dog", return_tensors="pt")).last_hidden_state.isfinite().all()
 
 
 def test_convolution_with_packed_rows_raises(

@@ -26,6 +26,8 @@ from elektron.models.packed import first_position
 log = logging.getLogger(__name__)
 
 POSITIONS = "position_embeddings.weight"
+OUTPUT_BIASES = ("predictions.bias", "lm_head.bias")
+"""Ends of the names of output biases. Untied heads have a second one, which belongs to the output layer."""
 MAX_PADDING_ID = 100
 """Maximum padding token id in families whose positions start after it: the position embeddings before stay unused."""
 
@@ -144,7 +146,7 @@ def change_vocabulary(
     output = network.get_output_embeddings()
     rows = {network.get_input_embeddings().weight, *(output.parameters(recurse=False) if output is not None else ())}
     for name, tensor in state.items():
-        if tensor in rows:
+        if tensor in rows or name.endswith(OUTPUT_BIASES):
             state[name] = vocabulary.applied(tensor)
     config.vocab_size = len(vocabulary.pieces)
     for name, kind in (

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from elektron.errors import ElektronError
+
 
 class PackedPositions(NamedTuple):
     """The document, position and segment of every token of packed rows."""
@@ -38,6 +40,8 @@ def first_position(config: Any) -> int:
     """
     match config.model_type:
         case "roberta" | "xlm-roberta" | "camembert":
+            if config.pad_token_id is None:
+                raise ElektronError(f"a {config.model_type} needs a pad_token_id in its config.json: usually 1")
             return int(config.pad_token_id) + 1
         case "mpnet":
             return 2  # transformers' code for mpnet fixes the padding id at 1

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from elektron.hub import without_unused_token_types
 from elektron.io.checksums import write_checksums
 from elektron.models.attention import use_fast_attention
 from elektron.models.dtensors import copy_to_cpu
@@ -55,6 +56,8 @@ class Pair(nn.Module):
         """`generator`, `discriminator`, `lm`: networks, or heads of these, that do not come from a checkpoint."""
         self.pooler: dict[str, Tensor] = {}
         """Weights of a released encoder's pooler, which is not trained; the discriminator is saved with them."""
+        self.vocab_size: int | None = None
+        """Number of tokens of the tokenizer. Released networks may have more embeddings: those have no logits here."""
         for network in (discriminator, generator):
             if network is not None:
                 use_fast_attention(network)
@@ -86,7 +89,7 @@ class Pair(nn.Module):
     def token_logits(self, hidden_states: Tensor) -> Tensor:
         """The generator's logits `(…, vocabulary)` for hidden states `(…, generator width)`."""
         assert self.generator is not None
-        return self.generator_family.token_logits(self.generator, hidden_states)
+        return self.generator_family.token_logits(self.generator, hidden_states)[..., : self.vocab_size]
 
     def discriminator_states(self, input_ids: Tensor, packed: PackedPositions) -> Tensor:
         """The discriminator's hidden states `(batch, length, width)`."""
@@ -99,7 +102,7 @@ class Pair(nn.Module):
     def lm_logits(self, hidden_states: Tensor) -> Tensor:
         """Logits of the language-model head `(…, vocabulary)` for the discriminator's states `(…, width)`."""
         assert self.masked_lm is not None
-        return self.family.token_logits(self.masked_lm, hidden_states)
+        return self.family.token_logits(self.masked_lm, hidden_states)[..., : self.vocab_size]
 
     def set_trained(self, generator: bool, discriminator: bool) -> None:
         """Set the networks to training or evaluation mode; shared modules train if one of the networks does."""
@@ -161,7 +164,7 @@ class Pair(nn.Module):
             weights[DISCRIMINATOR] |= {f"{prefix}.{name}": weight for name, weight in self.pooler.items()}
             for name, network in networks.items():
                 network.save_pretrained(folder / name, state_dict=weights[name])
-                tokenizer.save_pretrained(folder / name)
+                without_unused_token_types(tokenizer, network.config).save_pretrained(folder / name)
                 write_checksums(folder / name)
 
 

@@ -110,7 +110,7 @@ def load_pair(
 
 
 def pair_with_generator(
-    family: Family, sizes: Sizes, generator_name: str, vocab_size: int, special_ids: Mapping[str, int], sharing: Sharing
+    family: Family, sizes: Sizes, generator_name: str, special_ids: Mapping[str, int], sharing: Sharing
 ) -> Pair:
     """A pair of a new discriminator with random weights and a released generator, which may be of another family.
 
@@ -119,18 +119,13 @@ def pair_with_generator(
     """
     config = load_configuration(generator_name)
     generator_family = released_family(generator_name, config)
-    if config.vocab_size != vocab_size:
-        raise ElektronError(
-            f"the vocabulary of {generator_name} has {config.vocab_size} tokens and that of the blocks {vocab_size}: "
-            "the discriminator needs the same as its generator"
-        )
     if sharing == "gdes" and sizes_of(config).embedding_size != sizes.embedding_size:
         raise ElektronError(
             f"gdes needs embeddings of one width: those of {generator_name} are "
             f"{sizes_of(config).embedding_size} wide, network.embedding_size is {sizes.embedding_size}"
         )
     generator = load_network(generator_family.generator_class, generator_name)
-    discriminator = build_pair(family, sizes, None, vocab_size, special_ids).discriminator
+    discriminator = build_pair(family, sizes, None, config.vocab_size, special_ids).discriminator
     share(generator, discriminator, sharing)
     pair = Pair(family, generator, discriminator, generator_family)
     pair.new_parts = [DISCRIMINATOR]
@@ -214,14 +209,16 @@ def check_generator(name: str, discriminator: PreTrainedConfig, generator_name: 
             f"--sharing all needs two networks of one size, unlike {name} and {generator_name}: choose embeddings"
         )
     networks = (discriminator, generator)
-    common = {field: [getattr(config, field) for config in networks] for field in ("model_type", "vocab_size")}
+    common = {"model_type": [config.model_type for config in networks]}
     if sharing not in (None, "none"):
+        common["vocab_size"] = [config.vocab_size for config in networks]
         for field in ("embedding_size", "max_position_embeddings"):
             common[field] = [getattr(sizes_of(config), field) for config in networks]
     for field, (ours, theirs) in common.items():
         if ours != theirs:
+            option = f" with --sharing {sharing}" if sharing else ""
             raise ElektronError(
-                f"{generator_name} cannot be the generator of {name} (--sharing {sharing or 'none'}): "
+                f"{generator_name} cannot be the generator of {name}{option}: "
                 f"its {field} is {theirs}, the discriminator's {ours}"
             )
 
@@ -236,4 +233,6 @@ def released_family(name: str, config: PreTrainedConfig) -> Family:
         raise ElektronError(
             f"{name} is of family {config.model_type!r}; pre-training continues from {' or '.join(RELEASED_FAMILIES)}"
         )
+    if getattr(config, "is_decoder", False):
+        raise ElektronError(f"{name} is a {config.model_type} used as a decoder (is_decoder): give an encoder")
     return RELEASED_FAMILIES[config.model_type]

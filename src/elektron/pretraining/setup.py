@@ -68,6 +68,9 @@ def with_released_sizes(config: PretrainConfig) -> PretrainConfig:
             raise ElektronError(
                 f"{option} {value:g} cannot apply: {config.init_from} has {released_size:g}: leave it out"
             )
+    layers, available = config.network.generator_layers, sizes["num_hidden_layers"]
+    if source == "small" and layers is not None and layers > available:
+        raise ElektronError(f"--network.generator-layers {layers} cannot apply: {config.init_from} has {available}")
     changes: dict[str, Any] = {"family": family.name, "network": dataclasses.replace(config.network, **sizes)}
     return dataclasses.replace(config, **changes)
 
@@ -190,13 +193,15 @@ def pair_for(config: PretrainConfig, manifest: Manifest, tokenizer: PreTrainedTo
             )
     objective, ready_generator = OBJECTIVES[config.objective], config.plan_options.generator
     sizes, generator_sizes = configured_sizes(config.network)
-    arguments = (manifest.vocab_size, manifest.special_ids, config.sharing or "embeddings")
+    arguments = (manifest.special_ids, config.sharing or "embeddings")
     if config.init_from is not None:
         pair = continued_pair(config, manifest, tokenizer)
     elif ready_generator is not None:
         pair = pair_with_generator(FAMILIES[config.family], sizes, generator_of_run(ready_generator), *arguments)
     else:
-        pair = build_pair(FAMILIES[config.family], sizes, generator_sizes if objective.generates else None, *arguments)
+        smaller = generator_sizes if objective.generates else None
+        pair = build_pair(FAMILIES[config.family], sizes, smaller, manifest.vocab_size, *arguments)
+    pair.vocab_size = manifest.vocab_size
     if objective.predicts_tokens or config.plan_options.similarity:
         if pair.masked_lm is None:
             pair.new_parts.append("lm")
@@ -221,10 +226,11 @@ def continued_pair(config: PretrainConfig, manifest: Manifest, tokenizer: PreTra
         released = load_tokenizer(name)
         if generator_name and fingerprint(load_tokenizer(generator_name)) != fingerprint(released):
             raise ElektronError(f"{name} and {generator_name} have different tokenizers")
-        if fingerprint(released) != fingerprint(tokenizer):
+        embeddings = load_configuration(name).vocab_size
+        if fingerprint(released) != fingerprint(tokenizer) or embeddings < manifest.vocab_size:
             vocabulary = VocabularyChange.between(released, tokenizer)
     sizes, generator_sizes = configured_sizes(config.network)
-    return load_pair(
+    pair = load_pair(
         name,
         generator_name,
         generator_sizes if source == "small" else None,
@@ -233,6 +239,10 @@ def continued_pair(config: PretrainConfig, manifest: Manifest, tokenizer: PreTra
         length=max(manifest.seq_len, sizes.max_position_embeddings),
         vocabulary=vocabulary,
     )
+    positions = sizes_of(pair.discriminator.config).max_position_embeddings
+    if tokenizer is not None and positions > sizes_of(load_configuration(name)).max_position_embeddings:
+        tokenizer.model_max_length = max(tokenizer.model_max_length, positions)
+    return pair
 
 
 def generator_of_run(name: str) -> str:
@@ -263,6 +273,7 @@ def check_same_tokenizer(
         )
     entries: int = load_configuration(name).vocab_size
     if entries < vocab_size:
-        raise ElektronError(
-            f"{name} has {entries} embeddings and the blocks {vocab_size} tokens: prepare them with its own tokenizer"
-        )
+        advice = "add --replace-tokenizer true: the others get new embeddings"
+        if config.init_from is None:
+            advice = "resize its embeddings in transformers"
+        raise ElektronError(f"{name} has {entries} embeddings and its tokenizer {vocab_size} tokens: {advice}")

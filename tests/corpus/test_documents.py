@@ -269,6 +269,9 @@ def test_parquet(tmp_path: Path) -> None:
     path.write_bytes(b"PAR1 is not enough")
     with pytest.raises(ElektronError, match=r"a\.parquet: not readable parquet"):
         texts(path)
+    pq.write_table(pa.Table.from_arrays([pa.array(["one"])] * 2, ["text", "text"]), path)
+    with pytest.raises(ElektronError, match=r"a\.parquet: several columns are called 'text'"):
+        texts(path)
     pq.write_table(pa.table({"Xody": ["one"]}), path)
     path.write_bytes(path.read_bytes().replace(b"Xody", b"\xffody"))
     with pytest.raises(ElektronError, match=r"a\.parquet: not readable parquet"):
@@ -445,6 +448,10 @@ def test_long_documents_are_split_into_bounded_parts(tmp_path: Path, monkeypatch
         parts = texts(tmp_path / name)
         assert max(map(len, parts)) <= 1000
         assert " ".join(parts).split() == expected
+    (tmp_path / "d.jsonl").write_text(json.dumps({"text": words}) + '\n{"text": "end"}\n')
+    first, *others, end = Corpus([str(tmp_path / "d.jsonl")])
+    assert others and {part.group for part in (first, *others)} == {first.text}  # all in the same split
+    assert end.group == ""
     (tmp_path / "c.txt").write_text("x" * 5000)
     assert "".join(texts(tmp_path / "c.txt")) == "x" * 5000
 

@@ -182,6 +182,6 @@ def test_chunk_that_kills_every_ray_worker_raises(config: PrepareConfig, monkeyp
 
     monkeypatch.setattr(engines, "pack_on_ray", die)
     monkeypatch.setattr(engines, "RETRIES_ON_RAY", 1)
-    with pytest.raises(ElektronError, match=r"^Ray gave up \(.*try fewer --workers$"):
+    with pytest.raises(ElektronError, match=r"^Ray failed \(.*try fewer --workers$"):
         prepare(replace(config, engine="ray"))
     assert not any(config.out.parent.iterdir())

@@ -327,6 +327,15 @@ def test_training_over_tokenizer_with_other_redacted_kinds_raises(private_corpus
         train_tokenizer(TokenizerConfig(**settings, redact=["ip"]))
 
 
+@pytest.mark.parametrize(("kind", "size", "least"), [("wordpiece", 6, 16), ("bpe", 270, 271)])
+def test_vocab_size_without_room_for_placeholders_raises(
+    kind: str, size: int, least: int, private_corpus: Path, tmp_path: Path
+) -> None:
+    config = TokenizerConfig([str(private_corpus)], tmp_path / "t", kind=kind, vocab_size=size, redact=["ip"])
+    with pytest.raises(ElektronError, match=f"--vocab-size must be at least {least} "):
+        train_tokenizer(config)
+
+
 def test_placeholders_are_added_once(tmp_path: Path) -> None:
     tokenizer = load_tokenizer(str(bert_like(tmp_path / "tokenizer")))
     size = len(tokenizer)

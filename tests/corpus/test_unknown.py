@@ -35,7 +35,7 @@ def bert(characters: str, **options: bool) -> PreTrainedTokenizerBase:
 
 
 @pytest.mark.parametrize(
-    ("characters", "text", "lost", "cause"),
+    ("characters", "text", "replaced", "cause"),
     [
         ("ab", "ab " * 25 + "ab" * 75, 150, LONG_WORDS),
         ("".join(sorted(set(unicodedata.normalize("NFD", KOREAN)))), KOREAN, 5, DECOMPOSED),
@@ -45,12 +45,12 @@ def bert(characters: str, **options: bool) -> PreTrainedTokenizerBase:
         ("abc", "abc  cab\n", 0, None),
     ],
 )
-def test_count_unknown_returns_lost_characters_and_cause(
-    characters: str, text: str, lost: int, cause: str | None
+def test_count_unknown_returns_replaced_characters_and_cause(
+    characters: str, text: str, replaced: int, cause: str | None
 ) -> None:
     found = count_unknown([text], bert(characters))
     assert found.characters == len("".join(text.split()))
-    assert found.lost == lost
+    assert found.replaced == replaced
     assert list(found.causes) == ([] if cause is None else [cause])
 
 
@@ -67,7 +67,7 @@ def test_a_trained_tokenizer_splits_words_of_any_length(tmp_path: Path) -> None:
         config = TokenizerConfig([str(tmp_path / "a.txt")], tmp_path / kind, kind, vocab_size=100)
         train_tokenizer(config)
         tokenizer = load_tokenizer(str(config.out))
-        assert count_unknown(texts, tokenizer).lost == 0
+        assert count_unknown(texts, tokenizer).replaced == 0
         for text in texts:
             pieces = "".join(tokenizer.tokenize(text)).replace("##", "").replace("▁", "")
             assert pieces == text
@@ -123,9 +123,9 @@ def test_prepare_and_pretrain_raise_on_unknown_text_unless_allowed(tmp_path: Pat
     assert not (tmp_path / "b").exists()
     config.allow_unknown = True
     prepare(config)
-    lost, characters = 100 * 150, sum(len(line.replace(" ", "")) for line in lines)
-    assert Manifest.load(tmp_path / "b" / "manifest.json").unknown == lost / characters
-    with pytest.raises(ElektronError, match=f"{lost / characters:.1%}.*--allow-unknown"):
+    replaced, characters = 100 * 150, sum(len(line.replace(" ", "")) for line in lines)
+    assert Manifest.load(tmp_path / "b" / "manifest.json").unknown == replaced / characters
+    with pytest.raises(ElektronError, match=f"{replaced / characters:.1%}.*--allow-unknown"):
         open_blocks(tiny_config(tmp_path / "b", tmp_path / "run"))
     open_blocks(tiny_config(tmp_path / "b", tmp_path / "run", allow_unknown=True))
 

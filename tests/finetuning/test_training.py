@@ -120,6 +120,11 @@ def test_micro_batches_equal_full_batch(encoders):
     assert not torch.allclose(trained_weights(encoders["elektron"], batch_size=4), whole, atol=1e-4)
 
 
+def test_micro_batches_that_do_not_divide_the_batch_keep_its_size(encoders):
+    whole = trained_weights(encoders["elektron"])
+    assert torch.allclose(trained_weights(encoders["elektron"], micro_batch_size=7), whole, atol=1e-4)  # 4 of 4 rows
+
+
 def test_the_same_seed_gives_the_same_bits(encoders):
     first = trained_weights(encoders["elektron"])
     assert torch.equal(first, trained_weights(encoders["elektron"]))

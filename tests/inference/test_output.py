@@ -159,4 +159,6 @@ def test_folder_or_input_file_as_output_raises(tmp_path):
     for output, named in ((folder, "is a folder"), (source, "is the input itself")):
         with pytest.raises(ElektronError, match=named), open_writer(output, str(source)):
             pytest.fail("it was opened")
+    with pytest.raises(ElektronError, match="is the input itself"), open_writer(source, "-", str(source)):
+        pytest.fail("a further input was opened")
     assert source.read_text() == "text\nmine\n"

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from elektron.corpus.documents import Corpus
 from elektron.errors import ElektronError
 from elektron.finetuning.readers.records import Record
 from elektron.inference import passages as module
@@ -89,7 +90,7 @@ def test_terms_are_words_or_character_bigrams_without_stop_words():
 
 def test_search_ranks_passage_with_rare_word_first_and_gives_source(corpus, monkeypatch):
     monkeypatch.setattr(module, "PASSAGE_WORDS", 10)
-    passages = Passages([str(corpus)])
+    passages = Passages(Corpus([str(corpus)]))
     best, *others = passages.search("where does the Okavango end?", 3)
     assert best.text == "The Okavango never reaches a sea."
     assert best.title == "Rivers of the north"
@@ -102,20 +103,20 @@ def test_search_ranks_passage_with_rare_word_first_and_gives_source(corpus, monk
 
 def test_search_matches_document_titles(corpus, monkeypatch):
     monkeypatch.setattr(module, "PASSAGE_WORDS", 10)
-    found = Passages([str(corpus / "first.txt")]).search("northern rivers of the north", 9)
+    found = Passages(Corpus([str(corpus / "first.txt")])).search("northern rivers of the north", 9)
     assert {passage.text.split()[1] for passage in found} == {"of", "Tana", "Okavango"}
 
 
 def test_search_finds_chinese_by_character_bigrams(corpus, monkeypatch):
     monkeypatch.setattr(module, "PASSAGE_WORDS", 15)
-    passages = Passages([str(corpus)])
+    passages = Passages(Corpus([str(corpus)]))
     best, *_ = passages.search("最长的河流是什么？", 1)
     assert best.text == "长江是亚洲最长的河流。"
     assert best.source == f"{corpus / 'second.txt.gz'}, document 1"
 
 
 def test_search_returns_at_most_requested_number(corpus):
-    passages = Passages([str(corpus)])
+    passages = Passages(Corpus([str(corpus)]))
     assert len(passages.search("amber", 1)) == 1
     assert len(passages.search("amber", 100)) == 2
 
@@ -123,7 +124,7 @@ def test_search_returns_at_most_requested_number(corpus):
 def test_corpus_without_words_raises(tmp_path):
     (tmp_path / "marks.txt").write_text("… — !")
     with pytest.raises(ElektronError, match=r"marks\.txt: the documents contain no words"):
-        Passages([str(tmp_path / "marks.txt")])
+        Passages(Corpus([str(tmp_path / "marks.txt")]))
 
 
 # Reading
@@ -149,7 +150,7 @@ def reader(records):
 
 
 def test_answers_come_with_passage_and_source(corpus):
-    book = OpenDomainQA(Passages([str(corpus)]), reader, count=5)
+    book = OpenDomainQA(Passages(Corpus([str(corpus)])), reader, count=5)
     asked = [question("Who said elektron?"), question("Okavango?"), question("Zanzibar?")]
     amber, river, nothing = book.predictions(asked)
     assert amber["answer"] == "Greeks"
@@ -182,5 +183,5 @@ def test_passages_of_all_questions_are_read_in_one_call(corpus):
         calls.append(len(records))
         return reader(records)
 
-    OpenDomainQA(Passages([str(corpus)]), counting, count=2).predictions([question("amber")] * 3)
+    OpenDomainQA(Passages(Corpus([str(corpus)])), counting, count=2).predictions([question("amber")] * 3)
     assert calls == [6]

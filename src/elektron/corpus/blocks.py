@@ -214,7 +214,9 @@ class BlockStore:
         rows, (positions, length) = self.rows("train"), COUNTED_SAMPLE
         starts = np.linspace(0, max(0, len(rows) - length), positions, dtype=np.int64)
         indices = np.unique(starts[:, None] + np.arange(min(length, len(rows))))
-        counts = np.bincount(rows.take(indices).ravel(), minlength=self.manifest.vocab_size)
+        counts = np.zeros(self.manifest.vocab_size, dtype=np.int64)
+        for part in np.array_split(indices, positions):
+            counts += np.bincount(rows.take(part).ravel(), minlength=len(counts))
         counts[self.manifest.all_special_ids] = 0
         return counts
 

@@ -26,6 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from joblib import cpu_count  # within the limits of a container
+
 from elektron.progress import Progress
 
 LIBRARIES = ("numpy", "pandas", "scipy", "sklearn", "torch", "transformers")
@@ -66,7 +68,7 @@ def read_docstrings() -> tuple[Docstring, ...]:
     spawn = multiprocessing.get_context("spawn")
     docstrings: dict[str, Docstring] = {}
     with (
-        ProcessPoolExecutor(mp_context=spawn, initializer=gc.disable) as pool,
+        ProcessPoolExecutor(cpu_count(), mp_context=spawn, initializer=gc.disable) as pool,
         Progress("reading docstrings", len(files), "files") as progress,
     ):
         paths = [path for _, _, path in files]
@@ -119,10 +121,9 @@ def _docstrings_of_file(path: Path) -> list[str]:
     try:
         with tokenize.open(path) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # for example about invalid escape sequences
-            tree = ast.parse(file.read())
+            texts = [" ".join(text.split()) for text in _docstrings(ast.parse(file.read()))]
     except (SyntaxError, UnicodeDecodeError, RecursionError):
         return []
-    texts = (" ".join(text.split()) for text in _docstrings(tree))
     return [text for text in texts if len(text) >= SHORTEST]
 
 

@@ -47,9 +47,12 @@ from elektron.io.text import (
     split_text,
     warn_undecodable,
 )
+from elektron.progress import Progress
 
 log = logging.getLogger(__name__)
 
+SAMPLED_CHARACTERS = 5000
+"""Number of characters of a document in a `Sample`."""
 LONGEST_DOCUMENT = 1_000_000
 """Maximum number of characters of a document; longer documents are split."""
 
@@ -57,7 +60,6 @@ WIKI_DOCUMENT = re.compile(r'<doc id="[^"]*" (?:revid="[^"]*" )?url="[^"]*" titl
 """The line before each document in the output of WikiExtractor."""
 MAX_LINES_OF_FIELD = 200
 """A quotation mark that is not closed within this many lines does not enclose a field."""
-SAMPLED_CHARACTERS = 5000
 BLANK_LINE = re.compile(r"\n[^\S\n]*\n")
 
 
@@ -80,8 +82,13 @@ class Corpus:
     An error in the content of a source is raised when the iteration reaches it.
     """
 
-    def __init__(self, sources: Sequence[str], text_column: str | None = None) -> None:
+    def __init__(self, sources: Sequence[str], text_column: str | None = None, text_option: str = "--text") -> None:
         """Find the files.
+
+        Args:
+            sources: files, folders, globs, hub data sets, `builtin:docs`, or a mixture.
+            text_column: column of the text (default: `text`, or the only one with text).
+            text_option: the option for it, for messages.
 
         Raises:
             ElektronError: a source does not exist or has no files that can be read.
@@ -89,12 +96,14 @@ class Corpus:
         self.weights = read_weights(sources)
         """Weight of each source of a mixture; they sum to 1. Empty if the corpus is not a mixture."""
         self.sources = list(self.weights or sources)
-        self.text_column = text_column
+        self.text_column, self.text_option = text_column, text_option
         self.parts = [(part, source if self.weights else "") for source in self.sources for part in find_files(source)]
         """Files, hub data sets and the built-in corpus, each with its source in the mixture, if it is one."""
         files = [part for part, _ in self.parts if isinstance(part, Path)]
         if text_column is not None and files and not any(_has_columns(part) for part, _ in self.parts):
-            raise ElektronError(f"--text {text_column!r}: {', '.join(sources)} is plain text, which has no columns")
+            raise ElektronError(
+                f"{text_option} {text_column!r}: {', '.join(sources)} is plain text, which has no columns"
+            )
         self.total_bytes = sum(file.stat().st_size for file in files) if len(files) == len(self.parts) else None
         """Size of all files on disk; None if a source is not a file."""
         self.undecodable: Counter[str] = Counter()
@@ -132,6 +141,14 @@ class Corpus:
         """How many of `total_bytes` have been read so far."""
         return self._finished_bytes + (self._open_file.tell() if self._open_file else 0)
 
+    def with_progress(self, title: str) -> Iterator[Document]:
+        """The documents of all sources in order, with a progress bar; raises as `__iter__`."""
+        unit = "documents" if self.total_bytes is None else "bytes"
+        with Progress(title, self.total_bytes, unit) as progress:
+            for number, document in enumerate(self, start=1):
+                yield document
+                progress.update(number if self.total_bytes is None else self.bytes_read)
+
     def __iter__(self) -> Iterator[Document]:
         """The documents of all sources in order.
 
@@ -168,8 +185,10 @@ class Corpus:
             texts = self._texts_of_rows(part, ((part, row) for row in rows))
         for text in texts:
             document = replace_surrogates(text, str(part), self.undecodable).strip()
-            for piece in split_text(document, LONGEST_DOCUMENT):
-                yield Document(piece, source=str(part), member=member)
+            pieces = list(split_text(document, LONGEST_DOCUMENT))
+            group = pieces[0] if len(pieces) > 1 else ""
+            for piece in pieces:
+                yield Document(piece, group, str(part), member)
 
     def _texts_of_file(self, path: Path) -> Iterator[str]:
         suffix = file_suffix(path)
@@ -260,6 +279,8 @@ class Corpus:
                 table = pa.ipc.open_stream(file) if is_arrow else pq.ParquetFile(file)
                 schema = table.schema if is_arrow else table.schema_arrow
                 column = self._column(path, {field.name: _is_text(field.type) for field in schema})
+                if schema.names.count(column) > 1:
+                    raise ElektronError(f"{path}: several columns are called {column!r}: rename all but one")
                 kind = schema.field(column).type
                 if pa.types.is_primitive(kind) or pa.types.is_nested(kind):
                     raise ElektronError(f"{path}: column {column!r} is not text, but {kind}")
@@ -282,7 +303,9 @@ class Corpus:
             candidates = [self.text_column or "text"]
         if len(candidates) != 1:
             columns = comma_list(is_text)
-            raise ElektronError(f"{where}: which column holds the text? Name it with --text; there are: {columns}")
+            raise ElektronError(
+                f"{where}: which column holds the text? Name it with {self.text_option}; there are: {columns}"
+            )
         (column,) = candidates
         if column not in is_text:
             hint = did_you_mean(column, is_text) or f"; there are: {comma_list(is_text)}"

@@ -135,9 +135,9 @@ class Encoder:
         check_ids_in_vocabulary(flat, self.manifest.vocab_size, "from the tokenizer")
         unknown_id = self.manifest.special_ids["unk"]
         lossy = [text for text, numbers in zip(texts, ids, strict=True) if unknown_id in numbers]
-        lost = self.counter.count(lossy)
-        lost.characters = visible_characters(texts)
-        unknown.add(lost)
+        counted = self.counter.count(lossy)
+        counted.characters = visible_characters(texts)
+        unknown.add(counted)
         # Some tokenizers can still produce a special token from text; in a row it would separate documents.
         flat[self.is_special[flat]] = unknown_id
         return np.split(flat, ends[:-1])
@@ -265,9 +265,7 @@ def on_ray(workers: int | None, encoding: Encoding) -> Iterator[Engine]:
                 ) from error
             raise
         except RayError as error:
-            raise ElektronError(
-                f"Ray gave up ({first_line(error)}): if memory is short, try fewer --workers"
-            ) from error
+            raise ElektronError(f"Ray failed ({first_line(error)}): if memory is short, try fewer --workers") from error
 
 
 @contextmanager

@@ -24,7 +24,6 @@ from elektron.corpus.selection import SeenTexts
 from elektron.corpus.tokenizer import load_tokenizer
 from elektron.corpus.unknown import MAX_FRACTION, WARN_FRACTION, count_unknown, visible_characters
 from elektron.corpus.vocabulary import suggest_kind
-from elektron.progress import Progress
 
 Verdict = Literal["fine", "worth a look", "wrong"]
 
@@ -148,16 +147,14 @@ def inspect_corpus(config: InspectConfig) -> list[Finding]:
     tokenizer = load_tokenizer(config.tokenizer) if config.tokenizer else None
     corpus = Corpus(config.corpus, config.text)
     redaction = RedactionCounts(expand_kinds(config.redact), config.rows)
-    counts, seen, total = CorpusCounts(), SeenTexts(), corpus.total_bytes
-    documents = iter(corpus)
-    with Progress("inspecting", total, "documents" if total is None else "bytes") as progress:
-        while batch := list(islice(documents, DOCUMENTS_AT_ONCE)):
-            new = seen.add([document.text for document in batch])
-            counts.duplicates += len(batch) - int(new.sum())
-            for document in batch:
-                counts.add(document)
-                redaction.add(document.text)
-            progress.update(counts.documents if total is None else corpus.bytes_read)
+    counts, seen = CorpusCounts(), SeenTexts()
+    documents = corpus.with_progress("inspecting")
+    while batch := list(islice(documents, DOCUMENTS_AT_ONCE)):
+        new = seen.add([document.text for document in batch])
+        counts.duplicates += len(batch) - int(new.sum())
+        for document in batch:
+            counts.add(document)
+            redaction.add(document.text)
     findings = list(_findings(counts, corpus))
     if config.redact:
         findings += redaction.findings()

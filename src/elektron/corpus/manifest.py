@@ -168,11 +168,11 @@ class Manifest:
         """Raise ValueError for impossible values."""
         for name in (*self.file_names, *self.tokenizer_files):
             if Path(name).name != name:
-                raise ValueError(f"{name!r:.80} is no name of a file in its folder")
+                raise ValueError(f"{name!r:.80} is not the name of a file in its folder")
         if set(self.splits) != set(SPLITS):
             raise ValueError(f"its splits are not {' and '.join(SPLITS)}")
         if self.seq_len < 1 or not 1 <= self.vocab_size <= 1 << 32:
-            raise ValueError("an impossible row length or vocabulary")
+            raise ValueError("invalid seq_len or vocab_size")
         if not 0 <= self.unknown <= 1:
             raise ValueError("an impossible fraction of unknown characters")
         ids = [*self.special_ids.values(), *self.all_special_ids]

@@ -155,7 +155,7 @@ def _chunks(corpus: Corpus, selection: Selection) -> Iterator[Chunk]:
     while batch := list(islice(documents, DOCUMENTS_AT_ONCE)):
         for split, document in selection.select(batch):
             if document.member != member:
-                yield from [chunk_of(side) for side in SPLITS if pending[side]]
+                yield from [chunk_of(split) for split in SPLITS if pending[split]]
                 member = document.member
             if split == "train" and not corpus.weights.get(member, 1):
                 continue
@@ -163,7 +163,7 @@ def _chunks(corpus: Corpus, selection: Selection) -> Iterator[Chunk]:
             characters[split] += len(document.text)
             if len(pending[split]) == DOCUMENTS_IN_CHUNK or characters[split] >= CHARACTERS_IN_CHUNK:
                 yield chunk_of(split)
-    yield from [chunk_of(side) for side in SPLITS if pending[side]]
+    yield from [chunk_of(split) for split in SPLITS if pending[split]]
 
 
 def _refuse_too_little(name: str, held_out: float, manifest: Manifest) -> None:

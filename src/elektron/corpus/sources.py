@@ -51,7 +51,7 @@ def read_weights(sources: Sequence[str]) -> dict[str, float]:
         if not 0 <= weights[member] < math.inf:
             raise ElektronError(f"{source}: a weight must be a positive number, or 0 to hold out only")
     if weights and len(weights) < len(sources):
-        raise ElektronError(f"{name}: give each source of a mixture its own weight, as SOURCE=WEIGHT")
+        raise ElektronError(f"{name}: give each source of a mixture once, with its weight, as SOURCE=WEIGHT")
     if from_yaml and not weights:
         raise ElektronError(f"{name}: no weights in it: write SOURCE: WEIGHT, such as en.txt: 0.8")
     if weights and not any(weights.values()):

@@ -24,7 +24,6 @@ from elektron.io.checksums import text_sha256
 from elektron.io.datasets import refuse_missing_folder
 from elektron.io.files import MALFORMED, read_json
 from elektron.io.folders import atomic_folder, is_free
-from elektron.progress import Progress
 
 log = logging.getLogger(__name__)
 
@@ -57,11 +56,15 @@ def train_tokenizer(config: TokenizerConfig) -> PreTrainedTokenizerBase:
         log.info("%s: the same tokenizer is there already", config.out)
         return load_tokenizer(str(config.out))
 
+    placeholders = len(PLACEHOLDERS) if kinds else 0
+    if config.vocab_size <= len(SPECIAL_TOKENS) + placeholders:
+        least = len(SPECIAL_TOKENS) + placeholders + 1
+        raise ElektronError(f"--vocab-size must be at least {least} with the placeholders of --redact")
     if corpus.weights:
         log.warning("%s: weights have an effect in `elektron prepare` only", name)
     with atomic_folder(config.out) as folder:
         texts = partial(_texts, corpus, redactor)
-        room = config.vocab_size - (len(PLACEHOLDERS) if kinds else 0)
+        room = config.vocab_size - placeholders
         selected, total = 1, 1
         if config.max_documents is not None:
             total = sum(1 for _ in _texts(corpus, Redactor([]), 1, 1, "counting documents"))
@@ -82,8 +85,8 @@ def train_tokenizer(config: TokenizerConfig) -> PreTrainedTokenizerBase:
         size = len(tokenizer)
         if size < config.vocab_size:
             raise ElektronError(
-                f"{name}: supports a vocabulary of {size:,} pieces, not {config.vocab_size:,}: give "
-                f"--vocab-size {size} or less, or more text"
+                f"{name}: supports a vocabulary of {size:,} pieces, not {config.vocab_size:,}: give more text, or "
+                f"--vocab-size {size} or less"
             )
         count_unknown(sample.texts, tokenizer).check(name, config.allow_unknown)
         tokenizer.save_pretrained(folder)
@@ -207,11 +210,8 @@ def _warn_of_capitals(name: str, tokenizer: PreTrainedTokenizerBase) -> None:
 
 def _texts(corpus: Corpus, redactor: Redactor, selected: int, total: int, title: str) -> Iterator[str]:
     """The texts of `selected` out of `total` documents, evenly spread, with the findings of `redactor` left out."""
-    unit = "documents" if corpus.total_bytes is None else "bytes"
-    with Progress(title, corpus.total_bytes, unit) as progress:
-        for number, document in enumerate(corpus):
-            if number * selected % total < selected:
-                text = document.text
-                # A space and not a placeholder: placeholders are added afterwards as whole tokens.
-                yield replaced(text, redactor.find(text), lambda _: " ")
-            progress.update(number + 1 if corpus.total_bytes is None else corpus.bytes_read)
+    for number, document in enumerate(corpus.with_progress(title)):
+        if number * selected % total < selected:
+            text = document.text
+            # A space and not a placeholder: placeholders are added afterwards as whole tokens.
+            yield replaced(text, redactor.find(text), lambda _: " ")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
 
+from elektron.corpus.documents import SAMPLED_CHARACTERS
 from elektron.errors import ElektronError
 
 if TYPE_CHECKING:  # not imported by worker processes of `prepare`
@@ -24,7 +25,7 @@ if TYPE_CHECKING:  # not imported by worker processes of `prepare`
 log = logging.getLogger(__name__)
 
 WARN_FRACTION, MAX_FRACTION = 1e-3, 0.05
-"""Fractions of lost characters above which a warning is logged, and above which the text is refused."""
+"""Fractions of characters replaced by [UNK] above which a warning is logged, and above which the text is refused."""
 ALLOW_ADVICE = "to continue anyway, give --allow-unknown true"
 
 
@@ -48,11 +49,10 @@ CHANGES: dict[str, Callable[[str], str]] = {
 }
 """Changes of a word by cause: if the changed word has no [UNK], this is the cause."""
 EXPLAINED_WORDS = 500
-"""The cause is determined for this many of the most frequent lost words."""
+"""The cause is determined for this many of the most frequent words replaced by [UNK]."""
 SHOWN_CHARACTERS = 12
 SHOWN_WORD = 20
 SAMPLED_TEXTS = 2000
-SAMPLED_CHARACTERS = 5000
 
 
 @dataclass
@@ -61,30 +61,30 @@ class Unknown:
 
     characters: int = 0
     """All characters except white space."""
-    lost: int = 0
+    replaced: int = 0
     """Characters covered by unknown tokens."""
     causes: Counter[str] = field(default_factory=Counter)
-    """Lost characters of the most frequent lost words, by cause."""
+    """Characters of the most frequent replaced words, by cause."""
     examples: dict[str, str] = field(default_factory=dict)
-    """A lost word for each cause."""
+    """A replaced word for each cause."""
     missing: Counter[str] = field(default_factory=Counter)
     """Characters that the vocabulary lacks."""
 
     @property
     def fraction(self) -> float:
-        return self.lost / max(1, self.characters)
+        return self.replaced / max(1, self.characters)
 
     def add(self, other: Unknown) -> None:
         """Add another count to this one."""
         self.characters += other.characters
-        self.lost += other.lost
+        self.replaced += other.replaced
         self.causes += other.causes
         self.missing += other.missing
         self.examples = other.examples | self.examples
 
     @property
     def cause(self) -> str:
-        """The cause of most of the loss, with an example, and what to do about it."""
+        """The cause of most replaced characters, with an example, and what to do about it."""
         if not self.causes:
             return ""
         ((name, _),) = self.causes.most_common(1)
@@ -96,20 +96,20 @@ class Unknown:
 
     @property
     def message(self) -> str:
-        """How much is lost and why; empty if it is at most WARN_FRACTION."""
+        """The fraction of characters that become [UNK], and why; empty if it is at most WARN_FRACTION."""
         if self.fraction <= WARN_FRACTION:
             return ""
         return f"{self.fraction:.1%} of the characters become [UNK], mostly {self.cause}"
 
     def check(self, name: str, allow: bool) -> None:
-        """Warn of lost text, or raise an error if too much is lost.
+        """Warn of text that becomes [UNK], or raise an error if it is too much.
 
         Args:
             name: the file, corpus or model, for the message.
-            allow: only warn, however much is lost.
+            allow: only warn, whatever the fraction.
 
         Raises:
-            ElektronError: too much is lost.
+            ElektronError: more than MAX_FRACTION becomes [UNK].
         """
         if self.fraction > MAX_FRACTION and not allow:
             raise ElektronError(f"{name}: {self.message}; {ALLOW_ADVICE}")
@@ -148,7 +148,7 @@ class UnknownCounter:
             for token_id, (begin, end) in zip(encoding.ids, encoding.offsets, strict=True):
                 if token_id == self.unknown_id:
                     words["".join(text[begin:end].split())] += 1
-        unknown.lost = sum(len(word) * count for word, count in words.items())
+        unknown.replaced = sum(len(word) * count for word, count in words.items())
         for word, count in words.most_common(EXPLAINED_WORDS):
             cause = self._cause(word)
             unknown.causes[cause] += len(word) * count
@@ -180,6 +180,6 @@ def visible_characters(texts: Sequence[str]) -> int:
 
 
 def count_unknown(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> Unknown:
-    """Count the loss in an evenly spread sample of texts."""
+    """Count the characters that become [UNK] in an evenly spread sample of texts."""
     step = max(1, len(texts) // SAMPLED_TEXTS)
     return UnknownCounter.of(tokenizer).count([text[:SAMPLED_CHARACTERS] for text in texts[::step]])

@@ -30,6 +30,8 @@ from tokenizers.models import BPE, Unigram, WordPiece
 from tokenizers.trainers import BpeTrainer, WordPieceTrainer
 
 from elektron.corpus.config import TokenizerConfig, TokenizerKind
+from elektron.corpus.redaction import PLACEHOLDERS
+from elektron.corpus.unknown import visible_characters
 from elektron.errors import ElektronError
 
 log = logging.getLogger(__name__)
@@ -66,7 +68,7 @@ Texts = Callable[[str], Iterator[str]]
 
 def suggest_kind(texts: Sequence[str]) -> tuple[TokenizerKind, str]:
     """The kind of tokenizer that suits texts, and why."""
-    characters = max(1, sum(len("".join(text.split())) for text in texts))
+    characters = max(1, visible_characters(texts))
     lines = max(1, sum(text.count("\n") for text in texts))
 
     def fraction(pattern: regex.Pattern[str]) -> float:
@@ -151,6 +153,7 @@ def _train_bpe(config: TokenizerConfig, texts: Texts) -> Tokenizer:
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     least = len(SPECIAL_TOKENS) + len(alphabet)
     if config.vocab_size < least:
+        least += len(PLACEHOLDERS) if config.redact else 0
         raise ElektronError(f"--vocab-size must be at least {least} for --kind bpe, which has a piece for each byte")
     tokenizer = Tokenizer(BPE())
     _set_normalizer(tokenizer, config)

@@ -59,4 +59,6 @@ def as_source(value: Any) -> Any:
         return Rows(value.to_dicts())
     if hasattr(value, "to_dict") and hasattr(value, "columns"):
         return Rows(value.astype(object).where(value.notna(), None).to_dict("records"))
+    if hasattr(value, "to_pylist"):  # pyarrow
+        return Rows(value.to_pylist())
     return Rows(list(value), getattr(value, "features", None)) if hasattr(value, "column_names") else value

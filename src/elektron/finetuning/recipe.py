@@ -184,7 +184,7 @@ def check(config: FinetuneConfig) -> None:
     if config.baseline == "scratch" and scratch:
         raise ElektronError("--baseline scratch compares with a pretrained --model")
     if config.label_smoothing and config.task in WITHOUT_CLASSES:
-        raise ElektronError(f"--label-smoothing has no meaning for {config.task}")
+        raise ElektronError(f"--label-smoothing does not apply to {config.task}")
     usual_batch = GENERATING.get(config.task, (0, 32))[1]
     batch_size = config.batch_size or (PRIVATE_BATCH if config.private else usual_batch)
     if config.micro_batch_size is not None and config.micro_batch_size > batch_size:

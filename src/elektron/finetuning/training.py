@@ -81,9 +81,11 @@ def train(
     """
     assert config.batch_size is not None
     assert config.epochs is not None
-    accumulation = -(-config.batch_size // (config.micro_batch_size or config.batch_size))
-    micro_batch_size = -(-config.batch_size // accumulation)
-    steps = math.ceil(config.epochs * math.ceil(len(features) / (micro_batch_size * accumulation)))
+    micro_batch_size = next(  # the largest that divides a batch
+        size for size in range(config.micro_batch_size or config.batch_size, 0, -1) if config.batch_size % size == 0
+    )
+    accumulation = config.batch_size // micro_batch_size
+    steps = math.ceil(config.epochs * math.ceil(len(features) / config.batch_size))
     optimizer = make_optimizer(model, config)
     schedule = get_linear_schedule_with_warmup(optimizer, round(config.warmup * steps), steps)
     smoothing = config.label_smoothing

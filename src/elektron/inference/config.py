@@ -24,6 +24,8 @@ class PredictConfig(FilesConfig):
     """Task of a model that Elektron did not fine-tune (default: inferred from its class)."""
     documents: list[str] = field(default_factory=list)
     """Corpus to answer questions from, or to search: files, folders, globs, hf:NAME or builtin:docs."""
+    documents_text: str | None = None
+    """Column of the documents' text (default: `text`, or the only one with text)."""
     passages: Size = 10
     """Number of passages to read for each question, or to return for each query."""
     batch_size: Size | None = None

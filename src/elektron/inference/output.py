@@ -18,7 +18,6 @@ from typing import Any
 
 from elektron.errors import ElektronError, first_line
 from elektron.finetuning.prediction_columns import Row
-from elektron.finetuning.readers.lines import STDIN
 from elektron.io.files import atomic_file, make_parents, to_json
 from elektron.reporting.reading import PREFIX
 from elektron.terminal import escape_control, stdout
@@ -32,22 +31,22 @@ BREAKS = re.compile(r"\r\n|[\t\r\n]")
 
 
 @contextmanager
-def open_writer(output: Path | None, source: str = STDIN) -> Iterator[Write]:
+def open_writer(output: Path | None, *sources: str) -> Iterator[Write]:
     """Yield a function that writes rows to a file, in the format of its suffix, or to standard output.
 
     Args:
         output: the file; None for standard output.
-        source: the input, which must not be overwritten.
+        sources: the inputs, which must not be overwritten.
 
     Raises:
-        ElektronError: the suffix is not known, the file cannot be written, or it is the input.
+        ElektronError: the suffix is not known, the file cannot be written, or it is an input.
     """
     if output is None:
         yield _write_to_stdout
         return
     if output.suffix not in FORMATS:
         raise ElektronError(f"--output {output}: must end in {', '.join(FORMATS)}")
-    check_output(output, source)
+    check_output(output, *sources)
     try:
         make_parents(output)
         with atomic_file(output) as path, contextmanager(FORMATS[output.suffix])(path) as write:
@@ -56,12 +55,13 @@ def open_writer(output: Path | None, source: str = STDIN) -> Iterator[Write]:
         raise ElektronError(f"{output} cannot be written ({error.strerror})") from error
 
 
-def check_output(output: Path, source: str) -> None:
-    """Raise ElektronError if the output is a folder or the input itself; called before anything is computed."""
+def check_output(output: Path, *sources: str) -> None:
+    """Raise ElektronError if the output is a folder or one of the inputs; called before anything is computed."""
     if output.is_dir():
         raise ElektronError(f"--output {output} is a folder: give the name of a file")
-    if output.exists() and Path(source).exists() and output.samefile(source):
-        raise ElektronError(f"--output {output} is the input itself: choose another name")
+    for source in sources:
+        if output.exists() and Path(source).exists() and output.samefile(source):
+            raise ElektronError(f"--output {output} is the input itself: choose another name")
 
 
 def _write_to_stdout(rows: Sequence[Row]) -> None:

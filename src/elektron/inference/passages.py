@@ -75,8 +75,8 @@ class Passage:
 class Passages:
     """The passages of a corpus with a BM25 index in memory."""
 
-    def __init__(self, sources: Sequence[str]) -> None:
-        """Read a corpus, any that `elektron prepare` reads, and index it.
+    def __init__(self, corpus: Corpus) -> None:
+        """Read a corpus and index it.
 
         Raises:
             ElektronError: a source cannot be read, or the corpus has no words.
@@ -84,11 +84,11 @@ class Passages:
         self.passages: list[Passage] = []
         self._terms: dict[str, int] = {}
         numbers: list[list[int]] = []
-        for passage, heading in read_passages(Corpus(sources)):
+        for passage, indexed in read_passages(corpus):
             self.passages.append(passage)
-            numbers.append([self._terms.setdefault(term, len(self._terms)) for term in terms(heading)])
+            numbers.append([self._terms.setdefault(term, len(self._terms)) for term in terms(indexed)])
         if not self._terms:
-            raise ElektronError(f"{', '.join(sources)}: the documents contain no words to search")
+            raise ElektronError(f"{', '.join(corpus.sources)}: the documents contain no words to search")
         self._index = bm25s.BM25()
         self._index.index((numbers, self._terms), create_empty_token=False, show_progress=False)
 
@@ -142,7 +142,7 @@ class SemanticSearch:
     """The passages of a corpus with their embeddings in memory.
 
     Args:
-        sources: a corpus, any that `elektron prepare` reads.
+        corpus: the corpus.
         embed: an embedding model: from records with `text` to their embeddings.
         count: number of passages to return for a query.
 
@@ -150,10 +150,10 @@ class SemanticSearch:
         ElektronError: a source cannot be read, or is empty.
     """
 
-    def __init__(self, sources: Sequence[str], embed: Answerer, count: int) -> None:
-        self.passages = [passage for passage, _ in read_passages(Corpus(sources))]
+    def __init__(self, corpus: Corpus, embed: Answerer, count: int) -> None:
+        self.passages = [passage for passage, _ in read_passages(corpus)]
         if not self.passages:
-            raise ElektronError(f"{', '.join(sources)}: there is no text in it")
+            raise ElektronError(f"{', '.join(corpus.sources)}: there is no text in it")
         self.embed = embed
         self.count = count
         records = [Record({"text": each.text}, {}, each.source) for each in self.passages]
@@ -254,16 +254,13 @@ def title_of(document: str) -> str:
 def read_passages(corpus: Corpus) -> Iterator[tuple[Passage, str]]:
     """Yield each passage and the text to index: the passage, after the document's title if that is elsewhere."""
     documents: Counter[str] = Counter()
-    unit = "documents" if corpus.total_bytes is None else "bytes"
-    with Progress("reading passages", corpus.total_bytes, unit) as progress:
-        for number, document in enumerate(corpus, start=1):
-            documents[document.source] += 1
-            source = f"{document.source}, document {documents[document.source]}"
-            title = title_of(document.text)
-            for place, text in enumerate(split(document.text, PASSAGE_WORDS)):
-                heading = "" if place == 0 or title.endswith(" …") else title
-                yield Passage(text, title, source), f"{heading}\n{text}"
-            progress.update(number if corpus.total_bytes is None else corpus.bytes_read)
+    for document in corpus.with_progress("reading passages"):
+        documents[document.source] += 1
+        source = f"{document.source}, document {documents[document.source]}"
+        title = title_of(document.text)
+        for place, text in enumerate(split(document.text, PASSAGE_WORDS)):
+            heading = "" if place == 0 or title.endswith(" …") else title
+            yield Passage(text, title, source), f"{heading}\n{text}"
 
 
 def _pieces(text: str, words: int) -> Iterator[str]:

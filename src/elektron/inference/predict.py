@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from transformers import PreTrainedTokenizerBase
 
+from elektron.corpus.documents import Corpus
 from elektron.corpus.unknown import MAX_FRACTION, Unknown, UnknownCounter
 from elektron.errors import ElektronError
 from elektron.finetuning.prediction_columns import PredictionColumns, Row
@@ -48,7 +49,7 @@ def predict(config: PredictConfig) -> int:
     Raises:
         ElektronError: there is no such model or file, or the file does not fit the model's task.
     """
-    with open_writer(config.output, config.input) as write:
+    with open_writer(config.output, config.input, *config.documents) as write:
         return _predict(config, write)
 
 
@@ -72,16 +73,17 @@ def _predict(config: PredictConfig, write: Write) -> int:
     if config.documents:
         from elektron.inference.passages import OpenDomainQA, Passages, SemanticSearch
 
-        if predictor.task.name == "question-answering":
-            layout = QUESTIONS
-            predict_records = OpenDomainQA(Passages(config.documents), scored, config.passages).predictions
-        elif predictor.task.name == "embedding":
-            predict_records = SemanticSearch(config.documents, scored, config.passages).predictions
-        else:
+        if predictor.task.name not in ("question-answering", "embedding"):
             raise ElektronError(
                 f"--documents is for models for question-answering or embedding; {config.model} is "
                 f"one for {predictor.task.name}"
             )
+        corpus = Corpus(config.documents, config.documents_text, text_option="--documents-text")
+        if predictor.task.name == "embedding":
+            predict_records = SemanticSearch(corpus, scored, config.passages).predictions
+        else:
+            layout = QUESTIONS
+            predict_records = OpenDomainQA(Passages(corpus), scored, config.passages).predictions
     return predict_rows(config, layout, predictor.tokenizer, predict_records, write)
 
 
@@ -123,10 +125,10 @@ def predict_rows(
         nonlocal done
         if not waiting:
             return
-        first = not unknown.characters
-        some = waiting[:: max(1, len(waiting) // COUNTED)]
-        unknown.add(counter.count(input_texts(layout, some)))
-        if first and unknown.fraction > MAX_FRACTION and source != STDIN:
+        is_first_chunk = not unknown.characters
+        sample = waiting[:: max(1, len(waiting) // COUNTED)]
+        unknown.add(counter.count(input_texts(layout, sample)))
+        if is_first_chunk and unknown.fraction > MAX_FRACTION and source != STDIN:
             unknown.check(source, config.allow_unknown)
         write(columns.rows(waiting, predict_records(waiting)))
         done += len(waiting)
@@ -134,9 +136,9 @@ def predict_rows(
         bar.update(done)
 
     with Progress(f"{title} {Path(source).name}", None, "rows") as bar:
-        stdin: IO[bytes] = sys.stdin.buffer
-        if config.output is None:
-            stdin = BufferedReader(AvailableInput(stdin, before_waiting=flush))
+        stdin: IO[bytes] | None = None
+        if source == STDIN and config.output is None:
+            stdin = BufferedReader(AvailableInput(sys.stdin.buffer, before_waiting=flush))
         for record in read_records([source], layout, config, False, stdin):
             waiting.append(record)
             if len(waiting) == chunk:

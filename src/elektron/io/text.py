@@ -275,10 +275,8 @@ def _is_incomplete(line: str) -> bool:
     """Whether a JSON value begins on this line and continues on the next."""
     try:
         json.loads(line)
-    except json.JSONDecodeError as error:
-        return error.pos >= len(line.rstrip()) - 1
-    except RecursionError:
-        pass
+    except (ValueError, RecursionError) as error:  # the first also for an integer of too many digits
+        return isinstance(error, json.JSONDecodeError) and error.pos >= len(line.rstrip()) - 1
     return False
 
 

@@ -62,6 +62,7 @@ def test_single_column_is_text_for_prediction(tmp_path: Path) -> None:
         ('{"text": "a", "label": null}\n', "the label is empty.*line 1"),
         ('{"text": "a", "label": NaN}\n', "the label is empty.*line 1"),
         ('{"text": null, "label": 1}\n', "line 1: the text is empty"),
+        ('{"text": ' + "1" * 5000 + "}", "line 1: not valid JSON"),
         ('[{"text": "a"}, 3]', "row 2: neither a JSON object"),
         ('[{"text": "a"},', "the JSON array has no end"),
         ("[]", "empty"),
@@ -124,6 +125,7 @@ def data_set(tmp_path: Path) -> Path:
 
 
 def test_class_ids_become_class_names(data_set: Path) -> None:
+    assert as_source(pa.table({"text": ["a", "b"]})).rows == [{"text": "a"}, {"text": "b"}]
     in_memory = as_source(datasets.Dataset.from_parquet(str(data_set / "train.parquet")))
     for source in (f"hf:{data_set}", f"hf:{data_set}::train", data_set / "train.parquet", in_memory):
         records = read(source, labelled=False)

@@ -19,7 +19,7 @@ from elektron.finetuning.readers.read import read_records
 from elektron.finetuning.readers.roles import LAYOUTS
 from elektron.finetuning.tasks.embedding import embedding_loss
 from elektron.inference.config import PredictConfig
-from elektron.inference.predict import predictions
+from elektron.inference.predict import predict, predictions
 from tests.conftest import OBJECTS, SUBJECTS, VERBS
 from tests.finetuning.conftest import write_jsonl
 from tests.host_sync import NoHostSync
@@ -256,6 +256,27 @@ def test_column_missing_from_some_rows_raises(encoders, tmp_path, role):
         files = {"mixed": str(write_jsonl(tmp_path / "mixed.jsonl", [row | first, row | second]))}
         with pytest.raises(ElektronError, match=r"line .*: it \w+ a \w+, unlike .*: all rows must have one, or none"):
             tune(encoders, files, "mixed", tmp_path / "model")
+
+
+def test_empty_negatives_are_left_out(encoders, files, tmp_path):
+    texts = [json.loads(line) for line in Path(files["pairs"]).read_text().splitlines()]
+    rows = [texts[0] | {"negative": ""}, *texts[1:]]
+    empty = {"pairs": str(write_jsonl(tmp_path / "empty.jsonl", rows))}
+    metrics = tune(encoders, empty, "pairs", tmp_path / "empty", epochs=1.0)
+    assert metrics == tune(encoders, files, "pairs", tmp_path / "without", epochs=1.0)
+
+
+def test_document_column_and_documents_as_output(encoders, files, tmp_path):
+    tune(encoders, files, "pairs", tmp_path / "model", epochs=1.0)
+    documents = write_jsonl(tmp_path / "documents.jsonl", [{"title": "a", "body": "the cat ."}])
+    (tmp_path / "queries.txt").write_text("the cat .\n")
+    config = {"model": str(tmp_path / "model"), "input": str(tmp_path / "queries.txt"), "documents": [str(documents)]}
+    with pytest.raises(ElektronError, match="which column holds the text\\? Name it with --documents-text"):
+        predictions(PredictConfig(**config))
+    (row,) = predictions(PredictConfig(**config, documents_text="body"))
+    assert [hit["text"] for hit in row["predicted_passages"]] == ["the cat ."]
+    with pytest.raises(ElektronError, match="is the input itself"):
+        predict(PredictConfig(**config, documents_text="body", output=documents))
 
 
 def test_equal_scores_raise(encoders, tmp_path):

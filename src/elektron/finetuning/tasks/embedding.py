@@ -173,7 +173,7 @@ class Embedding(Task):
 
     def features(self, records: Records, tokenizer: Tokenizer, labelled: bool) -> Features:
         """One feature per record, whose `texts` are the inputs of its text, its second text and its negative."""
-        roles = [role for role in TEXTS if role in records[0].values and (labelled or role != "negative")]
+        roles = [role for role in TEXTS if has_value(records[0], role) and (labelled or role != "negative")]
         columns = [
             encode(tokenizer, [str(record.values[role]) for record in records], max_length=self.max_length)
             for role in roles
@@ -297,12 +297,17 @@ def refuse_mixed_columns(records: Records) -> None:
     """Raise ElektronError if some records have a negative or a score and others have none."""
     for role in ("negative", "label"):
         for record in records:
-            lacks = is_empty(record.values.get(role))
-            if lacks != is_empty(records[0].values.get(role)):
+            has = has_value(record, role)
+            if has != has_value(records[0], role):
                 raise ElektronError(
-                    f"{record.where}: it {'lacks' if lacks else 'has'} a {role}, unlike {records[0].where}: all rows "
+                    f"{record.where}: it {'has' if has else 'lacks'} a {role}, unlike {records[0].where}: all rows "
                     "must have one, or none"
                 )
+
+
+def has_value(record: Record, role: str) -> bool:
+    """Whether a record has a column of a role, and a value in it."""
+    return not is_empty(record.values.get(role))
 
 
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

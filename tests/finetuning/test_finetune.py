@@ -179,7 +179,7 @@ def test_interrupted_search_resumes_and_equals_uninterrupted_search(
         patch.setattr(Search, "train", interrupted)
         with pytest.raises(KeyboardInterrupt):
             finetune(config)
-    assert f"{finished} of 4 trainings are finished and kept" in caplog.text
+    assert f"{finished} of 4 training runs are finished and kept" in caplog.text
     assert not (tmp_path / "m").exists()
     trained = []
     monkeypatch.setattr(Search, "train", lambda search, *a: trained.append(len(search.trials)) or fit(search, *a))
@@ -204,7 +204,7 @@ def test_finished_trainings_of_other_settings_are_removed(encoders, animals, tmp
         patch.setattr(Search, "train", interrupted)
         finetune(animal_config(encoders, animals, tmp_path / "m", epochs=1.0, seeds=2))
     finetune(animal_config(encoders, animals, tmp_path / "m", epochs=2.0, seeds=seeds))
-    assert "1 finished trainings" in caplog.text and "removed" in caplog.text
+    assert "1 finished training runs" in caplog.text and "removed" in caplog.text
     assert [len(run["epochs"]) for run in read(tmp_path / "m/runs.json")] == [2] * seeds
 
 

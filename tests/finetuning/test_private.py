@@ -233,7 +233,7 @@ def test_private_finetuning_reports_spent_budget(opacus, encoders, animals, tmp_
     for name in ("README.md", "report.html"):
         text = (out / name).read_text()
         assert f"ε = {privacy['epsilon']:.3g}" in text
-        assert "2 trainings together" in text
+        assert "2 training runs together" in text
     for run in json.loads((out / "runs.json").read_text()):
         assert [epoch["train_loss"] for epoch in run["epochs"]] == [None] * 4
     before, after = load_encoder(str(encoders[family])).weights, load_file(out / "model.safetensors")

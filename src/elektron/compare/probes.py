@@ -1,4 +1,4 @@
-"""Probe tasks, by which pre-trainings are compared: each is a command line of `elektron finetune`.
+"""Probe tasks, by which pre-training runs are compared: each is a command line of `elektron finetune`.
 
 It is parsed like the command, without model, folder and seed, which the comparison sets. It is named after its training
 data (`sst2` for `sst2/train.tsv` and for `sst2_train.tsv`) or explicitly (`sts-b=regression --train …`).

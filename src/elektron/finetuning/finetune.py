@@ -97,7 +97,7 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
         except KeyboardInterrupt:
             if finished := search.finished.count:
                 log.info(
-                    "%d of %d trainings are finished and kept: the same command resumes from them", finished, count
+                    "%d of %d training runs are finished and kept: the same command resumes from them", finished, count
                 )
             if config.private:
                 log.info(

@@ -222,7 +222,7 @@ def check_private(config: FinetuneConfig) -> None:
         (config.max_train, "--max-train: which rows are drawn depends on the others"),
         (config.truncation == "windows", "--truncation windows: a row would count several times"),
         (config.precision == "bf16", "--precision bf16: gradients are clipped in fp32"),
-        (swept, f"--sweep {comma_list(swept)}: its trainings would need different noise"),
+        (swept, f"--sweep {comma_list(swept)}: its training runs would need different noise"),
         (
             held_out_fraction(config.eval) or held_out_fraction(config.test),
             "a fraction for --eval or --test: rows held out of --train would be shown unprotected in metrics and "

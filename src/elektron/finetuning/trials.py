@@ -66,11 +66,12 @@ class FinishedTrials:
         self.folder = folder
         self.identity = identity
         if self.count and identity is not None and read_text(folder / IDENTITY) == identity:
-            log.info("resuming: %d trainings of an interrupted run are finished", self.count)
+            log.info("resuming: %d training runs of an interrupted command are finished", self.count)
             return
         if self.count:
             log.warning(
-                "%d finished trainings of an interrupted run had other settings or data, and are removed", self.count
+                "%d finished training runs of an interrupted command had other settings or data, and are removed",
+                self.count,
             )
         shutil.rmtree(folder, ignore_errors=True)  # also what an unfinished first run has left
 

@@ -72,7 +72,7 @@ def privacy_sentence(privacy: dict[str, Any]) -> str:
         for name in ("epsilon", "delta", "noise_multiplier", "sample_rate", "max_grad_norm")
     )
     steps, trainings = (number(privacy, name) or 1 for name in ("steps", "trainings"))
-    several = f" and the {integer(trainings)} trainings together" if trainings > 1 else ""
+    several = f" and the {integer(trainings)} training runs together" if trainings > 1 else ""
     return (
         f"Differentially private for each training row{several}: ε = {epsilon} at δ = {delta} "
         f"({str(privacy.get('accountant', '')).upper()} accountant, noise multiplier {noise}, sample rate {rate}, "

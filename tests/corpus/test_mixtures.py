@@ -1,6 +1,8 @@
 """Mixtures keep their weights and repeat short sources, and training on them resumes and reports each source."""
 
 import json
+import logging
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,6 +114,22 @@ def test_yaml_without_valid_weights_raises(content: str, complaint: str, tmp_pat
     (tmp_path / "mixture.yaml").write_text(content)
     with pytest.raises(ElektronError, match=complaint):
         read_weights([str(tmp_path / "mixture.yaml")])
+
+
+def test_yaml_beside_another_source_raises() -> None:
+    with pytest.raises(ElektronError, match="cannot be combined with other sources"):
+        read_weights(["mixture.yaml", "a.txt"])
+
+
+def test_frequent_repetition_of_a_source_is_logged(
+    config: PrepareConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    few = tmp_path / "few.txt"
+    few.write_text(make_words(FINNISH, 30, " ", ". "))
+    long, _ = (source.rpartition("=")[0] for source in config.corpus)
+    prepare(replace(config, corpus=[f"{long}=0.02", f"{few}=0.98"], out=tmp_path / "blocks"))
+    (warning,) = (record.getMessage() for record in caplog.records if record.levelno == logging.WARNING)
+    assert re.search(r"few\.txt: it is repeated \d+ times in an epoch", warning)
 
 
 def test_weights_are_normalized(tmp_path: Path) -> None:

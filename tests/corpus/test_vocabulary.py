@@ -24,6 +24,7 @@ CORPORA = {
     "thai": (make_words(THAI, 150), "unigram"),
     "japanese": (make_words(JAPANESE, 150, end="。"), "unigram"),
     "protein": (make_proteins(150), "unigram"),
+    "peptides": ("\n\n".join("MKVLAAGIVGLCLT" * n for n in range(2, 7)), "unigram"),
     "code": (make_code(), "bpe"),
     "chinese": ("中文字典很大，我们每天都用它。\n" * 40 + "\n" + "另一个文件也有中文字。\n" * 40, "wordpiece"),
     "finnish": (make_words(FINNISH, 150, " ", ". "), "wordpiece"),
@@ -48,6 +49,12 @@ def test_suggest_kind_matches_corpus(name: str) -> None:
 def test_few_foreign_words_do_not_change_suggested_kind() -> None:
     texts = [*make_text(300).split("\n\n"), "".join(THAI), "x" * 200, "a\n    b"]
     assert suggest_kind(texts)[0] == "wordpiece"
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "unigram"])
+def test_zero_width_space_separates_words(kind: str, tmp_path: Path) -> None:
+    tokenizer = train(tmp_path, make_text(60), kind=kind, vocab_size=90)
+    assert tokenizer("the\u200bcat").input_ids == tokenizer("the cat").input_ids != tokenizer("thecat").input_ids
 
 
 def test_training_writes_identical_bytes_in_every_process(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import math
 import re
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -106,6 +107,15 @@ def test_parquet_infers_types_after_leading_nulls(tmp_path):
     rows = pq.read_table(tmp_path / "p.parquet").to_pylist()
     assert rows == [*[first] * 1101, later, first]
     assert [path.name for path in tmp_path.iterdir()] == ["p.parquet"]
+
+
+def test_npy_has_embeddings_alone(tmp_path):
+    rows = [{"text": "a", "predicted_embedding": [0.5, 1.0]}, {"text": "b", "predicted_embedding": [2.0, 3.0]}]
+    write(tmp_path / "p.npy", rows[:1], rows[1:])
+    np.testing.assert_array_equal(np.load(tmp_path / "p.npy"), np.array([[0.5, 1.0], [2.0, 3.0]], np.float32))
+    with pytest.raises(ElektronError, match="this model makes none"):
+        write(tmp_path / "q.npy", ROWS)
+    assert not (tmp_path / "q.npy").exists()
 
 
 def test_failed_write_leaves_existing_file_unchanged(tmp_path):

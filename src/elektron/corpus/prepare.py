@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 # Limits of a chunk, whose documents are packed together: large enough that its last row, which is mostly
 # padding, does not matter, and small enough that several chunks fit into memory.
 DOCUMENTS_IN_CHUNK = 2000
+MAX_REPETITIONS = 10
+"""A source of a mixture that is repeated more often in an epoch gets a warning."""
 CHARACTERS_IN_CHUNK = 1_000_000
 DOCUMENTS_AT_ONCE = 1000
 """Number of documents that are compared with the earlier ones in one call."""
@@ -199,6 +201,11 @@ def _log_counts(out: Path, manifest: Manifest) -> None:
         what = f"{weight:.3f} of the mixture" if weight else "held out only"
         epochs = f", {counts.epochs:.2f} times in an epoch" if weight else ""
         log.info(f"{member}: {what}, {counts.documents:,} documents, {counts.tokens:,} tokens{epochs}")
+        if weight and counts.epochs > MAX_REPETITIONS:
+            log.warning(
+                f"{member}: it is repeated {counts.epochs:,.0f} times in an epoch; beyond some {MAX_REPETITIONS} "
+                "passes held-out losses usually rise: give it a smaller weight"
+            )
     if manifest.redacted:
         log.info("redacted: %s; %s", by_kind(manifest.redacted), NOT_FOUND)
     log.info("%s is ready: elektron pretrain --data %s --out run", out, out)

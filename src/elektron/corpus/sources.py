@@ -36,7 +36,9 @@ def read_weights(sources: Sequence[str]) -> dict[str, float]:
         ElektronError: only some sources have weights, a weight is negative or not finite, or all are 0.
     """
     name = ", ".join(sources)
-    from_yaml = len(sources) == 1 and Path(sources[0]).suffix in (".yaml", ".yml")
+    from_yaml = any(Path(source).suffix in (".yaml", ".yml") for source in sources)
+    if from_yaml and len(sources) > 1:
+        raise ElektronError(f"{name}: a YAML file of a mixture cannot be combined with other sources: list them in it")
     if from_yaml:
         sources = _sources_in_yaml(Path(sources[0]))
     weights: dict[str, float] = {}
@@ -85,7 +87,8 @@ def find_files(source: str) -> Sequence[Path | str]:
             if not files:
                 raise ElektronError(
                     f"{source}: a folder without text; files must end in "
-                    f"{', '.join(sorted(KNOWN_SUFFIXES))}, optionally followed by .gz or .zst"
+                    f"{', '.join(sorted(KNOWN_SUFFIXES))}, optionally followed by .gz or .zst; other files of text "
+                    f"are read if a pattern names them, such as '{source}/*.py'"
                 )
             return files
         if path.is_file():

@@ -57,9 +57,12 @@ DOCUMENTS_AT_ONCE = 500
 # A tenth of the characters is enough: kind unigram handles text with spaces as well.
 UNSPACED_FRACTION = 0.1
 LONG_WORDS_FRACTION = 0.01
+SEQUENCES_FRACTION = 0.5
 INDENTED_FRACTION = 0.2
 UNSPACED = regex.compile(r"[\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Hiragana}\p{Katakana}]+")
 LONG_WORD = regex.compile(rf"[[\w\p{{M}}]--\p{{Han}}]{{{LONGEST_WORD + 1},}}", regex.V1)
+SEQUENCE = regex.compile(r"\A[[\w\p{M}]--\p{Han}]{20,}\Z", regex.V1)
+"""A document that is one word, such as a protein; ordinary words are shorter."""
 INDENTED = regex.compile(r"\n(?:\t|  )[\t ]*\S")
 
 Texts = Callable[[str], Iterator[str]]
@@ -78,6 +81,8 @@ def suggest_kind(texts: Sequence[str]) -> tuple[TokenizerKind, str]:
         return "unigram", "a script without spaces between words"
     if fraction(LONG_WORD) > LONG_WORDS_FRACTION:
         return "unigram", f"words of more than {LONGEST_WORD} characters"
+    if fraction(SEQUENCE) > SEQUENCES_FRACTION:
+        return "unigram", "documents without spaces, such as sequences"
     if sum(len(INDENTED.findall(text)) for text in texts) > INDENTED_FRACTION * lines:
         return "bpe", "indented lines, as in source code"
     return "wordpiece", "words with spaces between them, or Chinese characters"
@@ -212,7 +217,9 @@ def _train_unigram(config: TokenizerConfig, texts: Texts) -> Tokenizer:
 
 
 def _set_normalizer(tokenizer: Tokenizer, config: TokenizerConfig, *more: normalizers.Normalizer) -> None:
-    steps = [normalizers.NFC(), *more]
+    # Khmer and other scripts mark word boundaries by zero-width spaces, which BertNormalizer would delete.
+    spaces = [normalizers.Replace("\u200b", " ")] if more else []
+    steps = [normalizers.NFC(), *spaces, *more]
     if config.strip_accents:
         steps += [normalizers.NFD(), normalizers.StripAccents()]
     if config.lowercase:

@@ -132,7 +132,7 @@ def hold_out(
     if not 0 < count < len(records):
         raise ElektronError(
             f"{fraction:g} of {len(records)} rows cannot be held out, {count} would be held out and "
-            f"{len(records) - count} be left: give another fraction, or a file of its own"
+            f"{len(records) - count} be left: give another fraction, or a file, with --eval or --test"
         )
     drawn = stratified(records, len(records) - count, seed, by_class)
     train = [record for index, record in enumerate(records) if index in drawn]

@@ -19,7 +19,8 @@ class PredictConfig(FilesConfig):
     input: Annotated[str, EquivalentOptions(("data", "test"))] = "-"
     """File, or hf:NAME[@REVISION][:config][:split]; - is standard input: one text per line, or JSON lines."""
     output: Annotated[Path, EquivalentOptions(("out",))] | None = None
-    """File to write; its suffix jsonl, csv, tsv or parquet is the format (default: JSON lines on standard output)."""
+    """File to write; its suffix jsonl, csv, tsv, parquet or, for embeddings alone, npy is the format (default: JSON
+    lines on standard output)."""
     task: TaskName | None = None
     """Task of a model that Elektron did not fine-tune (default: inferred from its class)."""
     documents: list[str] = field(default_factory=list)

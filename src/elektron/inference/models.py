@@ -16,7 +16,7 @@ from elektron.finetuning.config import DecodingConfig
 from elektron.finetuning.encoders import check_token_ids, encoder_of, is_causal, longest_input
 from elektron.finetuning.predictor import Predictor
 from elektron.finetuning.tasks.base import TASK_FILE, Task
-from elektron.finetuning.tasks.embedding import Embedding, SentenceEncoder
+from elektron.finetuning.tasks.embedding import Embedding
 from elektron.finetuning.tasks.registry import load_task
 from elektron.finetuning.tasks.sequence_to_sequence import SequenceToSequence
 from elektron.models.onnx_model import OnnxModel, exported_file
@@ -59,7 +59,7 @@ def load_predictor(
             raise ElektronError(f"--precision bf16 has no effect on {model}, an exported model")
         network: Any = OnnxModel(file, task.network_outputs)
         if isinstance(task, Embedding):
-            network = SentenceEncoder(network, task.max_length, task.pooling)
+            network = task.add_pooling(network)
         check_consistency(model, task, tokenizer, network.config)
         return Predictor(task, network, tokenizer, CPU, batch_size)
     network = task.load_model(model)

@@ -1,4 +1,4 @@
-"""Write rows with predictions, a chunk at a time, as JSON lines, csv, tsv or parquet.
+"""Write rows with predictions, a chunk at a time, as JSON lines, csv, tsv or parquet; embeddings also as npy.
 
 A file has a temporary name until it is complete. Standard output gets JSON lines only. A line of JSON has the columns
 of its row; a table has the columns of the first chunk, and a later row with another column is an error.
@@ -15,6 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from elektron.errors import ElektronError, first_line
 from elektron.finetuning.prediction_columns import Row
@@ -161,11 +164,27 @@ def _parquet(path: Path) -> Iterator[Write]:
             writer.close()
 
 
+def _npy(path: Path) -> Iterator[Write]:
+    """Embeddings alone, as an array `(rows, hidden_size)` in fp32."""
+    parts: list[NDArray[np.float32]] = []
+
+    def write(rows: Sequence[Row]) -> None:
+        name = f"{PREFIX}embedding"
+        if name not in rows[0]:
+            raise ElektronError("a file .npy has embeddings only, and this model makes none: choose another format")
+        parts.append(np.array([row[name] for row in rows], dtype=np.float32))
+
+    yield write
+    with path.open("wb") as file:
+        np.save(file, np.concatenate(parts))
+
+
 FORMATS: dict[str, Callable[[Path], Iterator[Write]]] = {
     ".jsonl": _json_lines,
     ".csv": _csv,
     ".tsv": _tsv,
     ".parquet": _parquet,
+    ".npy": _npy,
 }
 """The writer for each suffix of a file name."""
 

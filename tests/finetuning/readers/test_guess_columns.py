@@ -107,6 +107,15 @@ def test_eval_and_test_columns_options(tmp_path: Path) -> None:
             rows(test, "eval")
 
 
+def test_one_column_for_two_roles_raises(tmp_path: Path) -> None:
+    path = objects(tmp_path / "a.jsonl", {"says": "a", "is": "x"})
+    config = FinetuneConfig(
+        task="classification", model="m", train=[str(path)], out=tmp_path / "out", text="says", pair="says"
+    )
+    with pytest.raises(ElektronError, match="column 'says' cannot be both the text and the pair"):
+        list(read_records([str(path)], LAYOUTS["classification"], config, labelled=False))
+
+
 def trained_on(layout: Layout, **columns: str) -> Layout:
     """The layout with the columns of training as the first usual names."""
     return dataclasses.replace(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import combinations, pairwise
 from statistics import fmean
 from typing import Any
 
@@ -39,6 +39,11 @@ def find_columns(table: Table, request: Request) -> dict[Role, list[str]]:
     sample = table.sample()
     nested = nested_names(sample)
     columns_of = {role: columns for role in request.roles if (columns := _given_columns(table, request, role, nested))}
+    for (one, columns), (other, others) in combinations(columns_of.items(), 2):
+        if shared := set(columns) & set(others):
+            raise ElektronError(
+                f"{table.name}: column {min(shared)!r} cannot be both the {one.name} and the {other.name}"
+            )
     guessed = [role for role in request.roles if role.name not in request.given]
     # Optional roles come last, so that they do not take the column of a required one.
     for role in sorted(guessed, key=lambda role: role.needed in ("together", "never")):

@@ -41,7 +41,7 @@ from elektron.models.loading import load_bare_encoder
 SCALE = 20.0
 """Factor of the cosines in both losses (an inverse temperature), as in sentence-transformers."""
 TEXTS = ("text", "pair", "negative")
-POOLING = "1_Pooling"
+POOLING, NORMALIZE = "1_Pooling", "2_Normalize"
 Pooling = Literal["mean", "cls"]
 
 
@@ -52,6 +52,7 @@ class SentenceEncoder(PreTrainedModel):
         encoder: an encoder without a head.
         max_length: longest text in tokens that `SentenceTransformer` reads.
         pooling: `mean` over tokens, or `cls`, the first token.
+        normalize: whether embeddings have length 1.
     """
 
     base_model_prefix = "encoder"
@@ -59,11 +60,12 @@ class SentenceEncoder(PreTrainedModel):
     # The encoder has already checked that it supports the attention implementation.
     _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True
 
-    def __init__(self, encoder: PreTrainedModel, max_length: int, pooling: Pooling) -> None:
+    def __init__(self, encoder: PreTrainedModel, max_length: int, pooling: Pooling, normalize: bool) -> None:
         super().__init__(encoder.config)
         self.encoder = use_fast_attention(encoder)
         self.max_length = max_length
         self.pooling = pooling
+        self.normalize = normalize
 
     def forward(self, labels: Tensor | None = None, **inputs: Tensor) -> SequenceClassifierOutput:
         """Embeddings as `logits`, `(texts, batch, hidden)`, and the loss if there are labels.
@@ -77,6 +79,8 @@ class SentenceEncoder(PreTrainedModel):
         rows = {name: tensor.flatten(0, 1) for name, tensor in inputs.items()}
         states = self.encoder(**rows).last_hidden_state.float()
         pooled = states[:, 0] if self.pooling == "cls" else mean_of_tokens(states, rows["attention_mask"])
+        if self.normalize:
+            pooled = F.normalize(pooled, dim=-1)
         embeddings = pooled.unflatten(0, inputs["attention_mask"].shape[:2])
         loss = None if labels is None else embedding_loss(embeddings, labels)
         return SequenceClassifierOutput(loss=loss, logits=embeddings)
@@ -86,7 +90,7 @@ class SentenceEncoder(PreTrainedModel):
         self.encoder.save_pretrained(save_directory, **options)
         folder = Path(save_directory)
         (folder / POOLING).mkdir(exist_ok=True)
-        parts = {"Transformer": "", "Pooling": POOLING}
+        parts = {"Transformer": "", "Pooling": POOLING} | ({"Normalize": NORMALIZE} if self.normalize else {})
         files: dict[str, Any] = {
             "modules.json": [
                 {"idx": place, "name": str(place), "path": path, "type": f"sentence_transformers.models.{name}"}
@@ -137,6 +141,8 @@ class Embedding(Task):
     """Whether pairs have similarity scores; None if that is not known, and depends on the records."""
     pooling: Pooling = "mean"
     """How a text's vector is made from its tokens' hidden states: their `mean`, or that of the first token, `cls`."""
+    normalize: bool = False
+    """Whether vectors have length 1."""
 
     @property
     def metric(self) -> str:  # type: ignore[override]
@@ -159,8 +165,8 @@ class Embedding(Task):
         scored = "label" in records[0].values
         if scored and len(set(map(numeric_label, records))) < 2:
             raise cls.nothing_to_learn(records, f"all {len(records)} rows have the same score")
-        pooling: Pooling = pooling_of(encoder.name) if encoder.pretrained else "mean"
-        return cls(scored=scored, pooling=pooling, **cls.configured(config))
+        settings = layers_after_encoder(encoder.name) if encoder.pretrained else {}
+        return cls(scored=scored, **settings, **cls.configured(config))
 
     def truth(self, record: Record) -> Prediction:
         """The score of a pair; empty if pairs have no scores."""
@@ -206,10 +212,14 @@ class Embedding(Task):
         """The encoder, with no new weights."""
         model = AutoModel.from_config(encoder.config_for({}, dropout), dtype=torch.float32)
         encoder.load_into(model)
-        return SentenceEncoder(model, self.max_length, self.pooling)
+        return self.add_pooling(model)
 
     def load_model(self, folder: str) -> PreTrainedModel:
-        return SentenceEncoder(load_bare_encoder(folder)[0], self.max_length, self.pooling)
+        return self.add_pooling(load_bare_encoder(folder)[0])
+
+    def add_pooling(self, encoder: PreTrainedModel) -> SentenceEncoder:
+        """The encoder with the task's pooling."""
+        return SentenceEncoder(encoder, self.max_length, self.pooling, self.normalize)
 
     def forward(self, model: PreTrainedModel, batch: Batch, output: Any = None) -> Outputs:
         """The embeddings of each record, `(texts, hidden)`."""
@@ -263,15 +273,18 @@ class Embedding(Task):
         return Variation(float(cosines.std()), true, summary)
 
 
-def pooling_of(model: str) -> Pooling:
-    """The pooling of a sentence-transformers model, by folder or hub name; `mean` for any other encoder.
+def layers_after_encoder(model: str) -> dict[str, Any]:
+    """The fields `pooling` and `normalize` of a sentence-transformers model; empty for any other encoder.
+
+    Args:
+        model: folder or hub name.
 
     Raises:
         ElektronError: it has another pooling or further layers, or its files are damaged.
     """
     file = optional_file(model, "modules.json")
     if file is None:
-        return "mean"
+        return {}
     try:
         paths = {str(module["type"]).rpartition(".")[2]: str(module["path"]) for module in json.loads(read_text(file))}
         settings_file = optional_file(model, "config.json", paths["Pooling"])
@@ -289,7 +302,7 @@ def pooling_of(model: str) -> Pooling:
     ]
     match [modes] if isinstance(modes, str) else modes:
         case [("mean" | "cls") as mode]:
-            return mode
+            return {"pooling": mode, "normalize": "Normalize" in paths}
     raise ElektronError(f"{model}: its pooling is {modes}: only mean and cls are supported")
 
 

@@ -53,6 +53,19 @@ def test_no_decay_on_norms_and_biases():
         assert dimensions == {group["weight_decay"] == 0.5}
 
 
+def test_only_new_heads_have_head_learning_rate():
+    pair = make_pair("electra")
+    pair.new_parts.remove("generator")
+    optimizer = PairOptimizer(pair, config(learning_rate=1e-3, head_learning_rate=1e-2, weight_decay=0.0, eps=1e-12))
+    before = {name: p.detach().clone() for p, name in optimizer.names.items()}
+    for parameter in optimizer.names:
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step(0.5)
+    for parameter, name in optimizer.names.items():
+        rate = 1e-2 if name.startswith("discriminator.discriminator_predictions") else 1e-3
+        torch.testing.assert_close(before[name] - parameter.detach(), torch.full_like(parameter, 0.5 * rate))
+
+
 def set_gradients(optimizer, value):
     """Set all gradients to `value`."""
     for parameter in optimizer.parameters:

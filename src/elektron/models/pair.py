@@ -132,6 +132,14 @@ class Pair(nn.Module):
         """All parameters of a network, including shared ones."""
         return list(dict.fromkeys(p for module in self.networks()[name] for p in module.parameters()))
 
+    def new_heads(self) -> set[nn.Parameter]:
+        """The parameters of the heads in `new_parts`, without embeddings that a head is tied to."""
+        networks = {DISCRIMINATOR: self.discriminator, GENERATOR: self.generator, "lm": self.masked_lm}
+        new = [network for part in self.new_parts if (network := networks[part]) is not None]
+        return {p for network in new for p in network.parameters()} - {
+            p for network in new for p in network.base_model.parameters()
+        }
+
     def exported(self, detects: bool) -> dict[str, PreTrainedModel]:
         """The models to save. The discriminator has its detection head if `detects`, else the language-model head."""
         kept = self.discriminator if detects else self.masked_lm

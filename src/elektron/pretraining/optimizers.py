@@ -52,9 +52,16 @@ class PairOptimizer:
         self.parameters = [p for parameters in self.networks.values() for p in parameters]
         matrices = encoder_matrices(pair) if config.name == "muon" else {}
         adamw_parameters = [p for p in self.parameters if p not in matrices]
-        adamw_groups: list[dict[str, Any]] = [  # no weight decay for norms and biases
-            {"params": [p for p in adamw_parameters if p.ndim >= 2]},
-            {"params": [p for p in adamw_parameters if p.ndim < 2], "weight_decay": 0.0},
+        new_heads = pair.new_heads() if config.head_learning_rate else set()
+        adamw_groups: list[dict[str, Any]] = [
+            {
+                "params": parameters,
+                "lr": config.head_learning_rate if is_new else config.learning_rate,
+                "weight_decay": config.weight_decay if is_matrix else 0.0,  # none for norms and biases
+            }
+            for is_new in (False, True)
+            for is_matrix in (True, False)
+            if (parameters := [p for p in adamw_parameters if (p in new_heads, p.ndim >= 2) == (is_new, is_matrix)])
         ]
         self.optimizers: list[torch.optim.Optimizer] = [
             torch.optim.AdamW(
@@ -62,7 +69,6 @@ class PairOptimizer:
                 lr=config.learning_rate,
                 betas=(config.beta1, config.beta2),
                 eps=config.eps,
-                weight_decay=config.weight_decay,
                 fused=True,
             )
         ]

@@ -394,3 +394,11 @@ def test_missing_pooler_is_counted_as_new(tmp_path: Path, tokenizer_folder: Path
     encoder.load_into(model.base_model)
     head = [*model.bert.pooler.parameters(), *model.classifier.parameters()]
     assert encoder.count_loaded(model)["new"] == sum(weight.numel() for weight in head)
+
+
+def test_token_types_are_dropped_from_a_copy(tokenizer_folder: Path) -> None:
+    tokenizer = load_tokenizer(str(tokenizer_folder))
+    assert hub.without_unused_token_types(tokenizer, ElectraConfig()) is tokenizer
+    without = hub.without_unused_token_types(tokenizer, RobertaConfig(type_vocab_size=1))
+    assert "token_type_ids" not in without("a", "b") and without("a", "b").input_ids == tokenizer("a", "b").input_ids
+    assert 1 in tokenizer("a", "b").token_type_ids

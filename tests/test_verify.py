@@ -123,7 +123,7 @@ def test_files_not_in_manifest_are_reported(small_blocks: Path) -> None:
 def test_manifest_paths_outside_folder_are_reported(small_blocks: Path, name: str) -> None:
     edit(small_blocks, lambda content: content["splits"]["train"]["files"][0].update(name=name))
     (found,) = faults(small_blocks)
-    assert "manifest.json" in found and "no name of a file in its folder" in found
+    assert "manifest.json" in found and "not the name of a file in its folder" in found
 
 
 def test_verify_command_lists_faults_and_exits_with_2(small_blocks: Path, capsys: pytest.CaptureFixture[str]) -> None:

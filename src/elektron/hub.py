@@ -7,6 +7,7 @@ the hub, and keys that begin with an underscore or have the name of a method are
 
 from __future__ import annotations
 
+import copy
 import logging
 import unicodedata
 from functools import cache
@@ -146,11 +147,12 @@ def _tokenizer_files(name: str, subfolder: str) -> PreTrainedTokenizerBase:
 
 
 def without_unused_token_types(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> PreTrainedTokenizerBase:
-    """The tokenizer, which no longer returns `token_type_ids` if the model has only one token type.
+    """The tokenizer, or a copy that returns no `token_type_ids` if the model has only one token type.
 
     BERT's tokenizer would give the second text of a pair the token type 1, which RoBERTa lacks.
     """
     if getattr(config, "type_vocab_size", None) == 1:
+        tokenizer = copy.copy(tokenizer)
         tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
     return tokenizer
 

@@ -34,11 +34,11 @@ log = logging.getLogger(__name__)
 # Limits of a chunk, whose documents are packed together: large enough that its last row, which is mostly
 # padding, does not matter, and small enough that several chunks fit into memory.
 DOCUMENTS_IN_CHUNK = 2000
-MAX_REPETITIONS = 10
-"""A source of a mixture that is repeated more often in an epoch gets a warning."""
 CHARACTERS_IN_CHUNK = 1_000_000
 DOCUMENTS_AT_ONCE = 1000
 """Number of documents that are compared with the earlier ones in one call."""
+MAX_REPETITIONS = 10
+"""A source of a mixture that is repeated more often in an epoch gets a warning."""
 
 
 def prepare(config: PrepareConfig) -> Manifest:

@@ -167,7 +167,7 @@ class OptimizerConfig:
     are only continued 1e-4)."""
     head_learning_rate: LearningRate | None = None
     """Peak learning rate of AdamW for heads that start from random weights (default: learning_rate). With init_from,
-    new heads can so learn quickly while the released encoder changes slowly."""
+    a high one lets new heads learn quickly while the released encoder changes slowly."""
     muon_learning_rate: LearningRate = 0.03
     """Peak learning rate of Muon; has no effect under `adamw`."""
     beta1: Fraction = 0.9

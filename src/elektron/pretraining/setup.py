@@ -217,7 +217,7 @@ def pair_for(config: PretrainConfig, manifest: Manifest, tokenizer: PreTrainedTo
 
 
 def continued_pair(config: PretrainConfig, manifest: Manifest, tokenizer: PreTrainedTokenizerBase | None) -> Pair:
-    """The pair of a run with `init_from`."""
+    """The pair of a run with `init_from`; the tokenizer's `model_max_length` grows with the positions."""
     name, source, generator_name = continued_networks(config)
     if source is not None and config.generator is None:
         log.info("the generator is %s (--generator %s)", generator_name or GENERATORS[source], source)

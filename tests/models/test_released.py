@@ -107,6 +107,16 @@ def test_hidden_states_of_packed_rows_equal_transformers(family: str, head: str,
 
 
 @pytest.mark.parametrize("family", RELEASED_FAMILIES)
+def test_dropout_of_a_checkpoint_can_be_changed(family: str, tmp_path: Path) -> None:
+    folder = make(family, "ForMaskedLM", tmp_path)
+    expected = plain_states(AutoModel.from_pretrained(folder))
+    states, _ = packed_states(load(folder, dropout=0.0).train())
+    torch.testing.assert_close(states, expected, atol=1e-5, rtol=1e-5)
+    states, _ = packed_states(load(folder, dropout=0.5).train())
+    assert not torch.allclose(states, expected, atol=1e-2)
+
+
+@pytest.mark.parametrize("family", RELEASED_FAMILIES)
 def test_hidden_states_of_one_text_per_row_equal_transformers(family: str, tmp_path: Path) -> None:
     folder = make(family, "ForMaskedLM", tmp_path)
     ids = torch.tensor([TEXTS[0]])

@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import (
+    AutoConfig,
     AutoModel,
     AutoModelForMaskedLM,
     AutoTokenizer,
@@ -117,6 +118,15 @@ def test_frozen_generator_equals_checkpoint(bert: Path, blocks: Path, tmp_path: 
     assert all(torch.equal(value, after[name]) for name, value in before.items())
 
 
+def test_another_dropout_is_saved_with_the_encoder(bert: Path, blocks: Path, tmp_path: Path) -> None:
+    continued(blocks, tmp_path / "run", bert, network=NetworkConfig(dropout=0.0))
+    assert_encoder_is(tmp_path / "run/discriminator", bert)
+    config = AutoConfig.from_pretrained(tmp_path / "run/discriminator")
+    assert (config.hidden_dropout_prob, config.attention_probs_dropout_prob) == (0, 0)
+    continued(blocks, tmp_path / "more", tmp_path / "run", network=NetworkConfig(dropout=0.2))
+    assert AutoConfig.from_pretrained(tmp_path / "more/discriminator").hidden_dropout_prob == 0.2
+
+
 def test_mlm_continues_lm_head(bert: Path, blocks: Path, tmp_path: Path) -> None:
     continued(blocks, tmp_path / "run", bert, objective="mlm")
     ids = torch.tensor([[2, 9, 10, 4, 3]])
@@ -146,7 +156,6 @@ def test_mlm_from_encoder_without_heads_gets_new_lm_head(
         ({"generator": "released"}, "has no generator: name one"),
         ({"network": NetworkConfig(hidden_size=64)}, "--network.hidden-size 64 cannot apply"),
         ({"network": NetworkConfig(hidden_size=256)}, "--network.hidden-size 256 cannot apply"),
-        ({"network": NetworkConfig(dropout=0.3)}, "--network.dropout 0.3 cannot apply"),
         ({"network": NetworkConfig(max_position_embeddings=48)}, "embeddings 48 cannot apply"),
         (
             {"generator": "same", "network": NetworkConfig(generator_layers=1)},

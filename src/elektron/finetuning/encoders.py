@@ -22,7 +22,7 @@ from elektron.errors import ElektronError, first_line
 from elektron.finetuning.recipe import SCRATCH
 from elektron.hub import LOAD_ERRORS, load_configuration
 from elektron.models.elektron import LEARNED_EMBEDDING_RMS, ElektronModel
-from elektron.models.families import FAMILIES, check_sizes
+from elektron.models.families import FAMILIES, check_sizes, set_dropout
 from elektron.models.loading import POOLER, load_bare_encoder
 from elektron.models.pair import DISCRIMINATOR, network_of_run
 
@@ -31,12 +31,6 @@ log = logging.getLogger(__name__)
 UNLIMITED = 1 << 30
 """Longest input in tokens of an encoder with relative positions, which has no limit."""
 PROBE_TOKENS = 4
-DROPOUTS = (
-    *("hidden_dropout_prob", "attention_probs_dropout_prob", "hidden_dropout"),
-    *("attention_dropout", "embedding_dropout", "mlp_dropout", "dropout", "classifier_dropout"),
-    *("seq_classif_dropout", "qa_dropout", "classifier_dropout_prob", "summary_last_dropout"),
-)
-"""The names of dropout probabilities in the configurations of different families."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +55,8 @@ class Encoder:
     def config_for(self, head: dict[str, Any], dropout: float | None) -> PreTrainedConfig:
         """A copy of the configuration with the settings of a head, and with another dropout unless that is None."""
         config = copy.deepcopy(self.config)
-        for name in DROPOUTS:
-            if dropout is not None and hasattr(config, name):
-                setattr(config, name, dropout)
+        if dropout is not None:
+            set_dropout(config, dropout)
         config.architectures = None
         config.update(head)
         return config

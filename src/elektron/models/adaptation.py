@@ -1,4 +1,4 @@
-"""Adapt released networks to another vocabulary or to more positions.
+"""Adapt released networks to another vocabulary, to more positions or to another dropout.
 
 Tokens that both tokenizers have keep their embeddings; a new one starts from the mean of the embeddings of the pieces
 that the old tokenizer splits it into. Learned positions are interpolated, rotary ones get a larger base (NTK-aware
@@ -21,6 +21,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from elektron.corpus.tokenizer import NEEDED, special_ids
 from elektron.corpus.vocabulary import CONTINUATION, in_wordpiece_form
 from elektron.errors import ElektronError
+from elektron.models.families import set_dropout
 from elektron.models.packed import first_position
 
 log = logging.getLogger(__name__)
@@ -103,8 +104,10 @@ def token_texts(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
     return texts
 
 
-def adapted(network: PreTrainedModel, length: int, vocabulary: VocabularyChange | None = None) -> PreTrainedModel:
-    """A copy of a network with at least `length` positions and, if given, the new vocabulary; itself if it fits.
+def adapted(
+    network: PreTrainedModel, length: int, vocabulary: VocabularyChange | None = None, dropout: float | None = None
+) -> PreTrainedModel:
+    """A copy of a network with at least `length` positions and the given vocabulary and dropout; itself if it fits.
 
     Raises:
         ElektronError: the family needs a padding token with another id.
@@ -113,8 +116,10 @@ def adapted(network: PreTrainedModel, length: int, vocabulary: VocabularyChange 
     state: dict[str, Tensor] = network.state_dict(keep_vars=True)
     old_first = first_position(config)
     positions = config.max_position_embeddings - old_first
-    if vocabulary is None and length <= positions:
+    if vocabulary is None and length <= positions and dropout is None:
         return network
+    if dropout is not None:
+        set_dropout(config, dropout)
     if vocabulary is not None:
         change_vocabulary(network, config, state, vocabulary)
     first = first_position(config)

@@ -37,8 +37,12 @@ from elektron.models.packed import (
 
 LABELS = {0: "original", 1: "replaced"}
 LABEL_IDS = {label: number for number, label in LABELS.items()}
-DROPOUTS = ("hidden_dropout_prob", "mlp_dropout", "dropout")
-"""Configuration fields for the dropout of hidden states; the first that exists is used."""
+DROPOUTS = (
+    *("hidden_dropout_prob", "mlp_dropout", "dropout"),  # of hidden states: `sizes_of` reads the first that exists
+    *("attention_probs_dropout_prob", "hidden_dropout", "attention_dropout", "embedding_dropout", "classifier_dropout"),
+    *("seq_classif_dropout", "qa_dropout", "classifier_dropout_prob", "summary_last_dropout"),
+)
+"""Names of dropout probabilities in the configurations of different families."""
 POSITION_BUCKETS = 32
 """Buckets of relative positions of deberta-v2 on each side; far positions share logarithmic buckets."""
 
@@ -268,6 +272,13 @@ def sizes_of(config: Any) -> Sizes:
         max_position_embeddings=config.max_position_embeddings - first_position(config),
         dropout=next((getattr(config, n) for n in DROPOUTS if hasattr(config, n)), 0.0),
     )
+
+
+def set_dropout(config: Any, dropout: float) -> None:
+    """Set every dropout probability of a model's configuration."""
+    for name in DROPOUTS:
+        if hasattr(config, name):
+            setattr(config, name, dropout)
 
 
 def check_sizes(network: str, sizes: Sizes) -> None:

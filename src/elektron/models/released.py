@@ -36,7 +36,7 @@ from elektron.models.sharing import Sharing, share
 log = logging.getLogger(__name__)
 
 Adapt = Callable[[PreTrainedModel], PreTrainedModel]
-"""Returns a loaded network with another vocabulary or more positions."""
+"""Returns a loaded network with another vocabulary, more positions or another dropout."""
 
 
 def load_pair(
@@ -47,6 +47,7 @@ def load_pair(
     same: bool = False,
     length: int = 0,
     vocabulary: VocabularyChange | None = None,
+    dropout: float | None = None,
 ) -> Pair:
     """A pair to continue training from a released encoder.
 
@@ -59,12 +60,13 @@ def load_pair(
         same: whether the generator is the same checkpoint as a masked language model.
         length: number of tokens in a row that the networks must support.
         vocabulary: the change of their vocabulary, if it changes.
+        dropout: their dropout probability, if it changes.
 
     Raises:
         ElektronError: a folder that holds no such model, an unknown family, two networks that cannot share their
             embeddings, or a generator without the head that it needs.
     """
-    adapt = partial(adapted, length=length, vocabulary=vocabulary)
+    adapt = partial(adapted, length=length, vocabulary=vocabulary, dropout=dropout)
     config = load_configuration(name)
     family = released_family(name, config)
     if generator_name is not None:

@@ -97,7 +97,8 @@ class NetworkConfig:
     max_position_embeddings: Size | None = None
     """Longest text, in tokens, that the models support after training (default: 512)."""
     dropout: Fraction | None = None
-    """Dropout on hidden states and attention (default: electra and deberta-v2 0.1, the others 0)."""
+    """Dropout on hidden states and attention (default: electra and deberta-v2 0.1, the others 0; with init_from the
+    checkpoint's)."""
     embedding_init: Literal["cooccurrence", "random"] | None = None
     """Token embeddings of new networks: random, or from counts of which tokens of the corpus occur near one another
     (default: elektron cooccurrence, the others random)."""

@@ -61,8 +61,8 @@ def with_released_sizes(config: PretrainConfig) -> PretrainConfig:
         value, released_size = getattr(config.network, field.name), sizes.get(field.name)
         if value is None or released_size is None:
             continue
-        if field.name == "max_position_embeddings" and value > released_size:
-            sizes[field.name] = value  # positions can be added
+        if field.name == "dropout" or (field.name == "max_position_embeddings" and value > released_size):
+            sizes[field.name] = value  # dropout can be changed, and positions can be added
         elif value != released_size:
             option = f"--network.{field.name.replace('_', '-')}"
             raise ElektronError(
@@ -230,6 +230,7 @@ def continued_pair(config: PretrainConfig, manifest: Manifest, tokenizer: PreTra
         if fingerprint(released) != fingerprint(tokenizer) or embeddings < manifest.vocab_size:
             vocabulary = VocabularyChange.between(released, tokenizer)
     sizes, generator_sizes = configured_sizes(config.network)
+    released_sizes = sizes_of(load_configuration(name))
     pair = load_pair(
         name,
         generator_name,
@@ -238,9 +239,10 @@ def continued_pair(config: PretrainConfig, manifest: Manifest, tokenizer: PreTra
         same=source == "same",
         length=max(manifest.seq_len, sizes.max_position_embeddings),
         vocabulary=vocabulary,
+        dropout=None if sizes.dropout == released_sizes.dropout else sizes.dropout,
     )
     positions = sizes_of(pair.discriminator.config).max_position_embeddings
-    if tokenizer is not None and positions > sizes_of(load_configuration(name)).max_position_embeddings:
+    if tokenizer is not None and positions > released_sizes.max_position_embeddings:
         tokenizer.model_max_length = max(tokenizer.model_max_length, positions)
     return pair
 

@@ -209,11 +209,12 @@ class _RowReader:
                 return ABSENT
         if optional_answers or not all(self._is_empty(role, field) for field in fields):
             return self.parsers[role](fields[0] if len(fields) == 1 else fields, where)
-        if needed and self.request.labelled:
-            if role.needed == "labelled" or self.request.format == "squad":
-                raise UnusableRow(f"the {role.name} is empty")
-            if role.name not in ("pair", "context"):  # these may be empty in training rows too
+        if needed and self.request.labelled and (role.needed == "labelled" or self.request.format == "squad"):
+            raise UnusableRow(f"the {role.name} is empty")
+        if needed and role.name not in ("pair", "context"):  # these may be empty
+            if self.request.labelled:
                 raise ElektronError(f"{where}: the {role.name} is empty: correct or drop the row")
+            self.table.counts.add(f"rows have an empty {role.name} and are predicted all the same", where)
         return ABSENT if role.needed == "labelled" else ""
 
     def _is_empty(self, role: Role, field: Any) -> bool:

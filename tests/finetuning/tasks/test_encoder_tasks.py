@@ -268,6 +268,14 @@ class TestMultipleChoice:
         with pytest.raises(ElektronError, match="two choices or more"):
             right_choice(record(choices=["cat"], label=0))
 
+    def test_padding_repeats_a_wrong_choice(self, tokenizer):
+        rows = [record(text="who", choices=["cat", "dog"], label=label) for label in (0, 1)]
+        rows.append(record(text="who", choices=["cat", "dog", "hen"], label=2))
+        task = MultipleChoice(max_length=16)
+        features = task.features(rows, tokenizer, labelled=True)
+        first, second, _ = task.collate(features, tokenizer)["input_ids"]
+        assert first[2].equal(first[1]) and second[2].equal(second[0])
+
     def test_passage_is_encoded_before_question_and_choice(self, tokenizer):
         choices = ["the dog", "the cat"]
         rows = [record(context="a long road .", text="who sees", choices=choices, label=label) for label in (0, 1)]

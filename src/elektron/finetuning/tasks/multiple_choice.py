@@ -75,12 +75,13 @@ class MultipleChoice(Task):
         return len(feature["choices"]) * len(feature["input_ids"])
 
     def collate(self, features: Features, tokenizer: Tokenizer) -> Batch:
-        """Inputs `(batch, choices, length)`; where a record has fewer choices, its first is repeated."""
+        """Inputs `(batch, choices, length)`; where a record has fewer choices, a wrong one is repeated."""
         width = max(len(feature["choices"]) for feature in features)
         rows = []
         for feature in features:
             choices = feature["choices"]
-            rows += choices + choices[:1] * (width - len(choices))
+            wrong = 1 if feature.get("labels") == 0 else 0
+            rows += choices + [choices[wrong]] * (width - len(choices))
         batch = super().collate(rows, tokenizer)
         batch = {name: tensor.view(len(features), width, -1) for name, tensor in batch.items()}
         if "labels" in features[0]:

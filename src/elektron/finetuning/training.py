@@ -107,7 +107,7 @@ def train(
             per_device_train_batch_size=micro_batch_size,
             gradient_accumulation_steps=accumulation,
             max_grad_norm=config.max_grad_norm,
-            train_sampling_strategy="group_by_length",
+            train_sampling_strategy="group_by_length" if task.group_by_length else "random",
             bf16=Accelerator.choose(config.precision).dtype == torch.bfloat16,
             use_cpu=not torch.cuda.is_available(),  # otherwise the Trainer refuses bf16 on CPUs
             logging_strategy="epoch",

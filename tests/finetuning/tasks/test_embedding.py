@@ -24,7 +24,8 @@ from tests.conftest import OBJECTS, SUBJECTS, VERBS
 from tests.finetuning.conftest import write_jsonl
 from tests.host_sync import NoHostSync
 
-RIGHT = torch.arange(2)
+DIFFERENT = torch.arange(4).view(2, 2)
+"""Numbers of texts, none of which occurs twice."""
 
 
 class TestLoss:
@@ -32,14 +33,14 @@ class TestLoss:
     second = torch.tensor([[1.0, 0.0], [3.0, 3.0]])
 
     def test_pairs_use_cross_entropy_with_in_batch_negatives(self):
-        found = embedding_loss(torch.stack([self.first, self.second]), RIGHT)
+        found = embedding_loss(torch.stack([self.first, self.second]), DIFFERENT)
         half = 20 * math.sqrt(0.5)
         rows = [math.log(math.exp(20) + math.exp(half)) - 20, math.log(1 + math.exp(half)) - half]
         assert found.item() == pytest.approx(sum(rows) / 2, rel=1e-5)
 
     def test_triplets_add_negatives_to_candidates(self):
         negative = torch.tensor([[0.0, 1.0], [0.0, 1.0]])
-        found = embedding_loss(torch.stack([self.first, self.second, negative]), RIGHT)
+        found = embedding_loss(torch.stack([self.first, self.second, negative]), torch.arange(6).view(3, 2))
         half = 20 * math.sqrt(0.5)
         rows = [
             math.log(math.exp(20) + math.exp(half) + 2) - 20,
@@ -47,12 +48,25 @@ class TestLoss:
         ]
         assert found.item() == pytest.approx(sum(rows) / 2, rel=1e-5)
 
+    @pytest.mark.parametrize(
+        ("numbers", "negatives"),
+        [([[0, 1], [2, 2], [3, 2]], 1), ([[0, 0], [1, 2], [3, 2]], 2)],
+        ids=["equal second texts", "equal first texts"],
+    )
+    def test_texts_that_also_belong_to_a_row_are_not_negatives(self, numbers, negatives):
+        # The second row's negative equals its second text. `negatives` of the first row have a cosine of 0.
+        embeddings = torch.stack([self.first, self.second, torch.tensor([[0.0, 1.0], [0.0, 1.0]])])
+        found = embedding_loss(embeddings, torch.tensor(numbers))
+        half = 20 * math.sqrt(0.5)
+        rows = [math.log(math.exp(20) + negatives) - 20, math.log(math.exp(half) + math.exp(20)) - half]
+        assert found.item() == pytest.approx(sum(rows) / 2, rel=1e-5)
+
     def test_scores_use_cosent(self):
         # The cosines are 1 and √½; the pair with the lower score is the more similar one.
         found = embedding_loss(torch.stack([self.first, self.second]), torch.tensor([1.0, 4.0]))
         assert found.item() == pytest.approx(math.log1p(math.exp(20 * (1 - math.sqrt(0.5)))), rel=1e-5)
 
-    @pytest.mark.parametrize("labels", [RIGHT, torch.tensor([1.0, 4.0])], ids=["pairs", "scores"])
+    @pytest.mark.parametrize("labels", [DIFFERENT, torch.tensor([1.0, 4.0])], ids=["pairs", "scores"])
     def test_has_no_host_sync(self, labels):
         embeddings = torch.stack([self.first, self.second]).requires_grad_()
         with NoHostSync():
@@ -65,7 +79,7 @@ class TestLoss:
         scores = torch.rand(8)
         pairs = losses.MultipleNegativesRankingLoss(torch.nn.Identity())
         expected = pairs.compute_loss_from_embeddings(list(embeddings), None)
-        found = embedding_loss(embeddings, torch.arange(8))
+        found = embedding_loss(embeddings, torch.arange(24).view(3, 8))
         assert found.item() == pytest.approx(expected.item(), rel=1e-5)
         cosent = losses.CoSENTLoss(torch.nn.Identity())
         expected = cosent.compute_loss_from_embeddings(list(embeddings[:2]), scores)

@@ -82,6 +82,8 @@ class Task(ABC):
     """What each of the `outcomes` belongs to, for messages: a text, token, question or row."""
     network_outputs: ClassVar[tuple[str, ...]] = ("logits",)
     """Names of the network's outputs that `forward` reads; an exported network has only these."""
+    group_by_length: ClassVar[bool] = True
+    """Whether training batches have texts of similar length, so that there is little padding."""
 
     max_length: MaxLength
     """Longest input in tokens."""

@@ -73,7 +73,7 @@ class SentenceEncoder(PreTrainedModel):
         `texts` is the number of texts in a record, from 1 to 3.
 
         Args:
-            labels: `(batch,)`, see `embedding_loss`.
+            labels: scores or numbers of texts, see `embedding_loss`.
             inputs: `input_ids`, `attention_mask` …, each `(texts, batch, length)`.
         """
         rows = {name: tensor.flatten(0, 1) for name, tensor in inputs.items()}
@@ -113,15 +113,20 @@ def embedding_loss(embeddings: Tensor, labels: Tensor) -> Tensor:
 
     With scores, CoSENT (Su 2022): log(1 + Σ exp(20 (cos_j - cos_i))) over all i, j with score_i > score_j.
     Without scores, cross-entropy over the cosines of each text with the second texts and negatives of the whole
-    batch, where the target is its own second text (in-batch negatives, Henderson et al. 2017).
+    batch, where the target is its own second text (in-batch negatives, Henderson et al. 2017). Not among the
+    negatives are texts equal to the target, and second texts of rows with the same first text.
 
     Args:
         embeddings: `(2 or 3, batch, hidden)`.
-        labels: `(batch,)`, the scores as floats, or the index of the right second text in the batch as integers.
+        labels: the scores as floats `(batch,)`, or integers `(2 or 3, batch)` that are equal for equal texts.
     """
     first, *others = F.normalize(embeddings, dim=-1)
     if not labels.is_floating_point():
-        return F.cross_entropy(SCALE * first @ torch.cat(others).T, labels)
+        logits = SCALE * first @ torch.cat(others).T
+        is_positive = labels[1][:, None] == labels[1:].flatten()
+        is_positive[:, : len(first)] |= labels[0][:, None] == labels[0]
+        logits = logits.masked_fill(is_positive.fill_diagonal_(False), -torch.inf)
+        return F.cross_entropy(logits, torch.arange(len(first), device=logits.device))
     cosine = SCALE * (first * others[0]).sum(dim=-1)
     differences = cosine[None, :] - cosine[:, None]
     higher = labels[:, None] > labels[None, :]
@@ -136,6 +141,7 @@ class Embedding(Task):
     name: ClassVar[str] = "embedding"
     auto_class: ClassVar[Any] = AutoModel
     network_outputs: ClassVar[tuple[str, ...]] = ("last_hidden_state",)
+    group_by_length: ClassVar[bool] = False  # the texts of a row are compared with those of the others in its batch
 
     scored: bool | None
     """Whether pairs have similarity scores; None if that is not known, and depends on the records."""
@@ -205,7 +211,9 @@ class Embedding(Task):
         batch = {name: tensor.unflatten(0, (len(texts), -1)) for name, tensor in flat.items()}
         if "labels" in features[0]:
             scores = [feature["labels"] for feature in features]
-            batch["labels"] = torch.arange(len(scores)) if None in scores else torch.tensor(scores)
+            numbers = {text: number for number, text in enumerate(dict.fromkeys(tuple(r["input_ids"]) for r in rows))}
+            of_texts = torch.tensor([numbers[tuple(row["input_ids"])] for row in rows]).view(len(texts), -1)
+            batch["labels"] = of_texts if None in scores else torch.tensor(scores)
         return batch
 
     def new_model(self, encoder: Encoder, dropout: float | None) -> PreTrainedModel:

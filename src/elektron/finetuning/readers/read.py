@@ -214,7 +214,7 @@ class _RowReader:
         if needed and role.name not in ("pair", "context"):  # these may be empty
             if self.request.labelled:
                 raise ElektronError(f"{where}: the {role.name} is empty: correct or drop the row")
-            self.table.counts.add(f"rows have an empty {role.name} and are predicted all the same", where)
+            self.table.counts.add(f"rows have an empty {role.name}", where)
         return ABSENT if role.needed == "labelled" else ""
 
     def _is_empty(self, role: Role, field: Any) -> bool:

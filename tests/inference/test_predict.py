@@ -254,3 +254,8 @@ def test_predictions_from_lists_and_dataframes(model):
         found = module.predictions(PredictConfig(model=str(model), input=given))
         assert [(row["text"], row["n"]) for row in found] == [("the cat .", 1), ("the dog .", 2)]
         assert all(row["predicted_label"] in ("animal", "person", "plant") for row in found)
+    texts = [row["text"] for row in rows]
+    for given in (texts, tuple(texts), pandas.Series(texts), pandas.Series(texts).to_numpy()):
+        assert module.predictions(PredictConfig(model=str(model), input=given)) == [
+            {name: value for name, value in row.items() if name != "n"} for row in found
+        ]

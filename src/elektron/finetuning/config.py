@@ -26,7 +26,7 @@ from elektron.configuration import (
     VocabSize,
     Within,
 )
-from elektron.finetuning.in_memory import as_source
+from elektron.finetuning.in_memory import as_source, as_texts
 from elektron.tracking import TrackerName
 
 MIN_LENGTH = 8
@@ -69,7 +69,8 @@ class TextFilesConfig(ValidatedConfig):
     def __post_init__(self) -> None:
         for name in ("train", "eval", "test", "data", "input"):
             if hasattr(self, name):
-                setattr(self, name, as_source(getattr(self, name)))
+                convert = as_texts if name == "input" else as_source
+                setattr(self, name, convert(getattr(self, name)))
         super().__post_init__()
 
 

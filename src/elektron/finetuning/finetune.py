@@ -37,6 +37,7 @@ from elektron.finetuning.readers.records import input_texts
 from elektron.finetuning.readers.roles import LAYOUTS
 from elektron.finetuning.results import summary_text, write_results
 from elektron.finetuning.tasks.base import COLLAPSED, Predictions, Task
+from elektron.finetuning.tasks.embedding import Embedding, sentence_settings
 from elektron.finetuning.tasks.registry import TASKS
 from elektron.finetuning.training import train
 from elektron.finetuning.trials import TRIALS, FinishedTrials, Trained, identity
@@ -177,11 +178,15 @@ class Search:
 
     def resolved(self, encoder: Encoder, settings: dict[str, Any]) -> FinetuneConfig:
         """The resolved configuration of a training run. Raises ElektronError if the encoder does not support it."""
+        config, longest = replace_settings(self.config, settings), longest_input(encoder.config)
+        if config.task == Embedding.name and config.max_length is None and encoder.pretrained:
+            length = sentence_settings(encoder.name).get("max_length", recipe.DEFAULT_MAX_LENGTH)
+            config = replace_settings(config, {"max_length": min(length, longest)})
         return recipe.resolve(
-            replace_settings(self.config, settings),
+            config,
             family=encoder.config.model_type,
             width=encoder.config.hidden_size,
-            longest=longest_input(encoder.config),
+            longest=longest,
             rows=len(self.data.train),
             pretrained=encoder.pretrained,
         )

@@ -1,6 +1,7 @@
 """Sources that are not files on disk: rows from Python, or the content of an uploaded file.
 
-Rows are a list of mappings, a pandas or polars DataFrame, or a `datasets.Dataset`.
+Rows are a list of mappings, a pandas or polars DataFrame, or a `datasets.Dataset`. To be predicted, they may also be a
+list, array or Series of texts.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ def as_source(value: Any) -> Any:
     Raises:
         ElektronError: the value is a `datasets.DatasetDict`.
     """
+    if isinstance(value, list) and len(value) == 1 and any(hasattr(value[0], n) for n in ("column_names", "columns")):
+        return as_source(value[0])
     if isinstance(value, list) and value and all(isinstance(row, Mapping) for row in value):
         return Rows([dict(row) for row in value])
     if isinstance(value, dict) and hasattr(value, "column_names"):
@@ -58,7 +61,19 @@ def as_source(value: Any) -> Any:
     if hasattr(value, "to_dicts"):  # polars
         return Rows(value.to_dicts())
     if hasattr(value, "to_dict") and hasattr(value, "columns"):
+        named = [name for name in value.index.names if name is not None and name not in value.columns]
+        value = value.reset_index(named) if named else value
         return Rows(value.astype(object).where(value.notna(), None).to_dict("records"))
     if hasattr(value, "to_pylist"):  # pyarrow
         return Rows(value.to_pylist())
-    return Rows(list(value), getattr(value, "features", None)) if hasattr(value, "column_names") else value
+    if hasattr(value, "column_names"):
+        return Rows(list(value.with_format(None)), value.features)
+    return value
+
+
+def as_texts(value: Any) -> Any:
+    """Convert a list, tuple, array or Series of texts to `Rows`, and other values as `as_source` does."""
+    values = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(values, list | tuple) and all(isinstance(text, str) for text in values):
+        return Rows([{"text": text} for text in values])
+    return as_source(value)

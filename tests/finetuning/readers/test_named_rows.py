@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -133,6 +134,21 @@ def test_class_ids_become_class_names(data_set: Path) -> None:
         assert records[0].columns == {"text": "a", "label": "good"}
         assert records[0].where == f"{source}, row 1"
         assert values(source) == [{"text": "a", "label": "good"}]
+        assert records[0].classes == ["bad", "good"]
+
+
+@pytest.mark.parametrize("kind", ["pandas", "arrow", "numpy", "list"])
+def test_data_sets_in_another_format_or_alone_in_a_list(data_set: Path, kind: str) -> None:
+    rows = datasets.Dataset.from_parquet(str(data_set / "train.parquet"))
+    source = as_source([rows] if kind == "list" else rows.with_format(kind))
+    assert values(source) == [{"text": "a", "label": "good"}]
+    assert read(source)[0].classes == ["bad", "good"]
+
+
+def test_named_index_of_data_frame_is_a_column() -> None:
+    frame = pd.DataFrame({"id": ["x", "y"], "text": ["a", "b"], "n": pd.Series([1, None], dtype="Int64")})
+    expected = [{"id": "x", "text": "a", "n": 1}, {"id": "y", "text": "b", "n": None}]
+    assert as_source(frame).rows == as_source(frame.set_index("id")).rows == as_source([frame]).rows == expected
 
 
 def test_dataset_that_cannot_be_loaded_raises(data_set: Path) -> None:

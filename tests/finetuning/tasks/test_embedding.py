@@ -173,7 +173,15 @@ def with_pooling(encoder, folder, settings, layers=("Transformer", "Pooling", "N
     """A copy of an encoder with the files in which sentence-transformers saves the pooling."""
     shutil.copytree(encoder, folder)
     paths = {"Transformer": "", "Pooling": "1_Pooling"}
-    modules = [{"type": f"sentence_transformers.models.{name}", "path": paths.get(name, name)} for name in layers]
+    modules = [
+        {
+            "idx": place,
+            "name": str(place),
+            "type": f"sentence_transformers.models.{name}",
+            "path": paths.get(name, name),
+        }
+        for place, name in enumerate(layers)
+    ]
     (folder / "modules.json").write_text(json.dumps(modules))
     if settings is not None:
         (folder / "1_Pooling").mkdir()
@@ -205,6 +213,29 @@ def test_sentence_transformers_reads_cls_pooling(encoders, files, tmp_path):
     model = library.SentenceTransformer(str(tmp_path / "model"), device="cpu")
     assert model[1].pooling_mode == "cls"
     assert np.linalg.norm(model.encode("the cat .")) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("length_file", ["sentence_bert_config.json", "tokenizer_config.json"])
+def test_settings_of_sentence_transformers_are_kept(encoders, files, tmp_path, length_file):
+    library = pytest.importorskip("sentence_transformers")
+    released = with_pooling(
+        encoders["electra"], tmp_path / "released", {"pooling_mode": "mean"}, ("Transformer", "Pooling")
+    )
+    settings = {"max_seq_length": 8, "do_lower_case": True}
+    if length_file == "tokenizer_config.json":
+        path = released / length_file
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"model_max_length": settings.pop("max_seq_length")}))
+    (released / "sentence_bert_config.json").write_text(json.dumps(settings))
+    prompts = {"prompts": {"query": "the dog "}, "default_prompt_name": "query"}
+    (released / "config_sentence_transformers.json").write_text(json.dumps(prompts))
+    tune({"electra": released}, files, "pairs", tmp_path / "model", epochs=1.0, max_length=None)
+    (tmp_path / "text.txt").write_text(f"The CAT {'sees ' * 12}\n")
+    for folder, task in ((released, "embedding"), (tmp_path / "model", None)):
+        config = PredictConfig(model=str(folder), input=str(tmp_path / "text.txt"), task=task, allow_unknown=True)
+        (row,) = predictions(config)
+        model = library.SentenceTransformer(str(folder), device="cpu")
+        assert (model.max_seq_length, model.prompts["query"], model.default_prompt_name) == (8, "the dog ", "query")
+        np.testing.assert_allclose(row["predicted_embedding"], model.encode(row["text"]), atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -265,13 +296,21 @@ def test_several_seeds(encoders, files, tmp_path):
     assert 0 < metrics["mrr"] <= 1
 
 
-@pytest.mark.parametrize("role", ["negative", "score"])
-def test_column_missing_from_some_rows_raises(encoders, tmp_path, role):
+def test_column_missing_from_some_rows_raises(encoders, tmp_path):
     row = {"sentence1": "the cat .", "sentence2": "the dog ."}
-    for first, second in (({role: "1"}, {}), ({}, {role: "1"}), ({role: "1"}, {role: None})):
+    has = {"negative": "1"}
+    for first, second in ((has, {}), ({}, has), (has, {"negative": None})):
         files = {"mixed": str(write_jsonl(tmp_path / "mixed.jsonl", [row | first, row | second]))}
         with pytest.raises(ElektronError, match=r"line .*: it \w+ a \w+, unlike .*: all rows must have one, or none"):
             tune(encoders, files, "mixed", tmp_path / "model")
+
+
+def test_pairs_without_score_are_left_out(tmp_path, caplog):
+    rows = [{"text": "a", "pair": "b", "sim": value} for value in (1.0, None, 0.5)] + [{"text": "a", "pair": "b"}]
+    path = str(write_jsonl(tmp_path / "scored.jsonl", rows))
+    records = list(read_records([path], LAYOUTS["embedding"], FilesConfig(), labelled=True))
+    assert [record.values["label"] for record in records] == [1.0, 0.5]
+    assert "2 rows are left out: the label is empty" in caplog.text
 
 
 def test_empty_negatives_are_left_out(encoders, files, tmp_path):

@@ -41,6 +41,15 @@ class TestClassification:
         assert self.learn("10", "9", 2.0, True).labels == ["2", "9", "10", "True"]
         assert self.learn("pos", "neg").labels == ["neg", "pos"]
 
+    def test_classes_of_a_data_set_keep_their_ids(self):
+        records = [
+            Record({"text": "a", "label": label}, {}, "", classes=["world", "art", "sport"])
+            for label in ("art", "world")
+        ]
+        assert Classification.from_records(records, config(), None).labels == ["world", "art", "sport"]
+        records = [Record({"tokens": ["a"] * 2, "tags": ["B-X", "O"]}, {}, "", classes=["O", "B-X", "I-X"])]
+        assert TokenClassification.from_records(records, config("ner"), None).labels == ["O", "B-X", "I-X"]
+
     def test_probabilities_are_softmax(self):
         said = self.learn("a", "b").prediction(np.array([0.0, np.log(3.0)], np.float32))
         assert said == {"label": "b", "score": pytest.approx(0.75)}

@@ -27,13 +27,16 @@ IN_CMRC = {"id": "query_id", "question": "query_text", "context": "context_text"
 
 def python_table(source: Rows) -> Table:
     """A table of rows from Python code."""
-    return Table(source, _numbered(source, source.rows, source.features), "rows from Python")
+    return _with_classes(
+        Table(source, _numbered(source, source.rows, source.features), "rows from Python"), source.features
+    )
 
 
 def hub_table(source: str) -> Table:
     """A data set of the hub or of a local folder, streamed."""
     features, rows = dataset_rows(source)
-    return Table(source, _numbered(source, rows, features), "a data set", list(features or ()))
+    table = Table(source, _numbered(source, rows, features), "a data set", list(features or ()))
+    return _with_classes(table, features)
 
 
 def parquet_table(path: Path) -> Table:
@@ -47,7 +50,17 @@ def parquet_table(path: Path) -> Table:
 
     with _readable(path):
         schema = pq.read_schema(path)
-    return Table(str(path), _numbered(str(path), rows(), _features(schema)), "parquet", schema.names)
+    features = _features(schema)
+    return _with_classes(Table(str(path), _numbered(str(path), rows(), features), "parquet", schema.names), features)
+
+
+def _with_classes(table: Table, features: Any) -> Table:
+    """The table, with the names of the classes in the features of a data set, also those of lists of classes."""
+    for column, feature in (features or {}).items():
+        item = feature[0] if isinstance(feature, list) else getattr(feature, "feature", feature)
+        if names := getattr(item, "names", None):
+            table.classes[column] = list(names)
+    return table
 
 
 @contextmanager

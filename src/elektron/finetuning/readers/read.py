@@ -151,6 +151,8 @@ class _RowReader:
             for role, columns in sorted(self.columns.items(), key=lambda item: item[0].needed != "labelled")
             if request.labelled or role.needed != "labelled" or role.name == "tags"
         }
+        of_column = (table.classes.get(self.names.get(role, ""), []) for role in ("label", "tags"))
+        self.classes = list(map(class_name, next(filter(None, of_column), [])))
         self.rows: Iterator[Row] = table.rows
         self.renamed: dict[str, str] = {}
         if request.format == "tagged" and has_token_rows(table, self.names):
@@ -190,13 +192,17 @@ class _RowReader:
             if role_name in values:
                 name = names.get(role_name, role_name)
                 shown[self.renamed.get(name, name)] = values[role_name]
-        return Record(values, shown, where, self.names)
+        return Record(values, shown, where, self.names, self.classes)
 
     def _value(self, role: Role, row: dict[str, Any], where: str) -> Any:
         """The value of a role, ABSENT if there is none and none is needed."""
         columns, needed = self.columns[role], self.request.needs(role)
         optional_answers = role.name == "answers"  # an empty list is valid: the question has no answer
         fields = [value_of(row, column) for column in columns]
+        is_score = self.request.labelled and role.name == "label" and role.needed == "never"
+        if is_score and all(field is ABSENT or self._is_empty(role, field) for field in fields):
+            # Pairs need no scores, but in a file with scores a row without one is not a positive pair.
+            raise UnusableRow("the label is empty")
         for column, field in zip(columns, fields, strict=True):
             if field is ABSENT:
                 if optional_answers and needed:

@@ -33,6 +33,8 @@ class Record:
     """The location of the row for messages, such as `FILE, line 7`."""
     names: Mapping[str, str] = field(default_factory=dict)
     """Column names by role; several names are separated by commas."""
+    classes: Sequence[str] = ()
+    """All classes of the label or the tags in the order of their ids, if the data set has them (`ClassLabel`)."""
 
 
 class UnusableRow(Exception):  # noqa: N818
@@ -86,6 +88,8 @@ class Table:
         self.by_values = by_values or {}
         """Columns whose values look like those of a role, by role."""
         self.counts = counts or Counts(name)
+        self.classes: dict[str, list[str]] = {}
+        """The names of classes by column, in the order of their ids, where a data set has them."""
         self.hidden: frozenset[str] = frozenset()
         """Columns that are not written beside predictions, because many rows share their values."""
         self.columns = list(columns) or list(dict.fromkeys(c for row in self.sample() for c in row))

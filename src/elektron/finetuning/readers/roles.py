@@ -21,7 +21,10 @@ PAIR_NAMES = (
     *("text_pair", "#2 String"),
 )
 CLASS_NAMES = (*("label", "labels", "gold_label", "class", "category", "sentiment", "topic", "target"), "Quality")
-NUMBER_NAMES = ("label", "score", "similarity", "rating", "value")
+NUMBER_NAMES = (
+    *("label", "score", "similarity", "rating", "value", "similarity_score", "relatedness_score"),
+    *("gold_score", "sim"),
+)
 TAG_NAMES = (
     *("tags", "ner_tags", "labels", "tag", "ner_tag", "ner", "label"),
     *("entities", "spans", "pos_tags", "pos"),

@@ -116,7 +116,7 @@ class Classification(SentenceTask, LabelledTask):
         if several and config.label_smoothing:
             raise ElektronError("--label-smoothing has no meaning where a text has several labels")
         return cls(
-            labels=sorted(counts, key=numbers_first),
+            labels=list(dict.fromkeys([*records[0].classes, *sorted(counts, key=numbers_first)])),
             several=several,
             pairs="pair" in records[0].values,
             **cls.configured(config),

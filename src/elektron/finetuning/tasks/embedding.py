@@ -3,13 +3,13 @@
 The encoder is trained on pairs (a text and one that belongs to it), triplets (with a third text, which does
 not) or pairs with a similarity score, with the losses that sentence-transformers uses for them. The saved
 folder loads as `SentenceTransformer(DIR)`; family `elektron` needs `trust_remote_code=True` there. The pooling is the
-mean over tokens, or that of the released sentence-transformers model which the encoder comes from.
+mean over tokens. A released sentence-transformers model keeps its pooling, prompts and maximum length.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -42,7 +42,29 @@ SCALE = 20.0
 """Factor of the cosines in both losses (an inverse temperature), as in sentence-transformers."""
 TEXTS = ("text", "pair", "negative")
 POOLING, NORMALIZE = "1_Pooling", "2_Normalize"
+LENGTH_FILE, PROMPTS_FILE = "sentence_bert_config.json", "config_sentence_transformers.json"
 Pooling = Literal["mean", "cls"]
+
+
+@dataclass(kw_only=True)
+class SentenceSettings:
+    """What a sentence-transformers model does before and after its encoder."""
+
+    pooling: Pooling = "mean"
+    """How a text's vector is made from its tokens' hidden states: their `mean`, or that of the first token, `cls`."""
+    normalize: bool = False
+    """Whether vectors have length 1."""
+    lowercase: bool = False
+    """Whether texts are lowercased before they are tokenized."""
+    prompts: dict[str, str] = field(default_factory=dict)
+    """Texts by name that may be put before the texts."""
+    default_prompt_name: str | None = None
+    """Name of the prompt that is put before every text."""
+
+    def prepared(self, text: str) -> str:
+        """The text that is tokenized."""
+        text = self.prompts.get(self.default_prompt_name or "", "") + text
+        return text.lower() if self.lowercase else text
 
 
 class SentenceEncoder(PreTrainedModel):
@@ -50,9 +72,8 @@ class SentenceEncoder(PreTrainedModel):
 
     Args:
         encoder: an encoder without a head.
+        settings: what is done before and after the encoder.
         max_length: longest text in tokens that `SentenceTransformer` reads.
-        pooling: `mean` over tokens, or `cls`, the first token.
-        normalize: whether embeddings have length 1.
     """
 
     base_model_prefix = "encoder"
@@ -60,12 +81,11 @@ class SentenceEncoder(PreTrainedModel):
     # The encoder has already checked that it supports the attention implementation.
     _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True
 
-    def __init__(self, encoder: PreTrainedModel, max_length: int, pooling: Pooling, normalize: bool) -> None:
+    def __init__(self, encoder: PreTrainedModel, settings: SentenceSettings, max_length: int) -> None:
         super().__init__(encoder.config)
         self.encoder = use_fast_attention(encoder)
+        self.settings = settings
         self.max_length = max_length
-        self.pooling = pooling
-        self.normalize = normalize
 
     def forward(self, labels: Tensor | None = None, **inputs: Tensor) -> SequenceClassifierOutput:
         """Embeddings as `logits`, `(texts, batch, hidden)`, and the loss if there are labels.
@@ -78,8 +98,9 @@ class SentenceEncoder(PreTrainedModel):
         """
         rows = {name: tensor.flatten(0, 1) for name, tensor in inputs.items()}
         states = self.encoder(**rows).last_hidden_state.float()
-        pooled = states[:, 0] if self.pooling == "cls" else mean_of_tokens(states, rows["attention_mask"])
-        if self.normalize:
+        is_cls = self.settings.pooling == "cls"
+        pooled = states[:, 0] if is_cls else mean_of_tokens(states, rows["attention_mask"])
+        if self.settings.normalize:
             pooled = F.normalize(pooled, dim=-1)
         embeddings = pooled.unflatten(0, inputs["attention_mask"].shape[:2])
         loss = None if labels is None else embedding_loss(embeddings, labels)
@@ -88,20 +109,24 @@ class SentenceEncoder(PreTrainedModel):
     def save_pretrained(self, save_directory: Any, **options: Any) -> None:
         """Write the encoder, and the configuration files that `SentenceTransformer` reads."""
         self.encoder.save_pretrained(save_directory, **options)
-        folder = Path(save_directory)
+        folder, settings = Path(save_directory), self.settings
         (folder / POOLING).mkdir(exist_ok=True)
-        parts = {"Transformer": "", "Pooling": POOLING} | ({"Normalize": NORMALIZE} if self.normalize else {})
+        parts = {"Transformer": "", "Pooling": POOLING} | ({"Normalize": NORMALIZE} if settings.normalize else {})
         files: dict[str, Any] = {
             "modules.json": [
                 {"idx": place, "name": str(place), "path": path, "type": f"sentence_transformers.models.{name}"}
                 for place, (name, path) in enumerate(parts.items())
             ],
-            "sentence_bert_config.json": {"max_seq_length": self.max_length, "do_lower_case": False},
-            "config_sentence_transformers.json": {"similarity_fn_name": "cosine"},
+            LENGTH_FILE: {"max_seq_length": self.max_length, "do_lower_case": settings.lowercase},
+            PROMPTS_FILE: {
+                "prompts": settings.prompts,
+                "default_prompt_name": settings.default_prompt_name,
+                "similarity_fn_name": "cosine",
+            },
             f"{POOLING}/config.json": {
                 "word_embedding_dimension": self.config.hidden_size,
-                "pooling_mode_cls_token": self.pooling == "cls",
-                "pooling_mode_mean_tokens": self.pooling == "mean",
+                "pooling_mode_cls_token": settings.pooling == "cls",
+                "pooling_mode_mean_tokens": settings.pooling == "mean",
             },
         }
         for name, content in files.items():
@@ -135,7 +160,7 @@ def embedding_loss(embeddings: Tensor, labels: Tensor) -> Tensor:
 
 
 @dataclass(kw_only=True)
-class Embedding(Task):
+class Embedding(SentenceSettings, Task):
     """Computes a vector for each text, so that the cosine of two vectors says how similar the texts are."""
 
     name: ClassVar[str] = "embedding"
@@ -145,10 +170,6 @@ class Embedding(Task):
 
     scored: bool | None
     """Whether pairs have similarity scores; None if that is not known, and depends on the records."""
-    pooling: Pooling = "mean"
-    """How a text's vector is made from its tokens' hidden states: their `mean`, or that of the first token, `cls`."""
-    normalize: bool = False
-    """Whether vectors have length 1."""
 
     @property
     def metric(self) -> str:  # type: ignore[override]
@@ -171,8 +192,8 @@ class Embedding(Task):
         scored = "label" in records[0].values
         if scored and len(set(map(numeric_label, records))) < 2:
             raise cls.nothing_to_learn(records, f"all {len(records)} rows have the same score")
-        settings = layers_after_encoder(encoder.name) if encoder.pretrained else {}
-        return cls(scored=scored, **settings, **cls.configured(config))
+        settings = sentence_settings(encoder.name) if encoder.pretrained else {}
+        return cls(scored=scored, **settings | cls.configured(config))
 
     def truth(self, record: Record) -> Prediction:
         """The score of a pair; empty if pairs have no scores."""
@@ -187,7 +208,11 @@ class Embedding(Task):
         """One feature per record, whose `texts` are the inputs of its text, its second text and its negative."""
         roles = [role for role in TEXTS if has_value(records[0], role) and (labelled or role != "negative")]
         columns = [
-            encode(tokenizer, [str(record.values[role]) for record in records], max_length=self.max_length)
+            encode(
+                tokenizer,
+                [self.prepared(str(record.values[role])) for record in records],
+                max_length=self.max_length,
+            )
             for role in roles
         ]
         scored = labelled and self.has_scores(records)
@@ -227,7 +252,7 @@ class Embedding(Task):
 
     def add_pooling(self, encoder: PreTrainedModel) -> SentenceEncoder:
         """The encoder with the task's pooling."""
-        return SentenceEncoder(encoder, self.max_length, self.pooling, self.normalize)
+        return SentenceEncoder(encoder, self, self.max_length)
 
     def forward(self, model: PreTrainedModel, batch: Batch, output: Any = None) -> Outputs:
         """The embeddings of each record, `(texts, hidden)`."""
@@ -281,8 +306,8 @@ class Embedding(Task):
         return Variation(float(cosines.std()), true, summary)
 
 
-def layers_after_encoder(model: str) -> dict[str, Any]:
-    """The fields `pooling` and `normalize` of a sentence-transformers model; empty for any other encoder.
+def sentence_settings(model: str) -> dict[str, Any]:
+    """The fields of `SentenceSettings` and `max_length` of a sentence-transformers model; empty for other encoders.
 
     Args:
         model: folder or hub name.
@@ -299,6 +324,10 @@ def layers_after_encoder(model: str) -> dict[str, Any]:
         if settings_file is None:
             raise ValueError(f"there is no {paths['Pooling']}/config.json")
         settings = read_json(settings_file)
+        bert, prompting, tokenizer = (
+            {} if path is None else read_json(path)
+            for path in (optional_file(model, name) for name in (LENGTH_FILE, PROMPTS_FILE, "tokenizer_config.json"))
+        )
     except (OSError, *MALFORMED) as error:
         raise unreadable(file, error, "fetch the model again") from error
     if further := paths.keys() - {"Transformer", "Pooling", "Normalize"}:
@@ -310,7 +339,14 @@ def layers_after_encoder(model: str) -> dict[str, Any]:
     ]
     match [modes] if isinstance(modes, str) else modes:
         case [("mean" | "cls") as mode]:
-            return {"pooling": mode, "normalize": "Normalize" in paths}
+            length = bert.get("max_seq_length") or tokenizer.get("model_max_length")
+            return {
+                "pooling": mode,
+                "normalize": "Normalize" in paths,
+                "lowercase": bool(bert.get("do_lower_case")),
+                "prompts": prompting.get("prompts") or {},
+                "default_prompt_name": prompting.get("default_prompt_name"),
+            } | ({"max_length": length} if length else {})
     raise ElektronError(f"{model}: its pooling is {modes}: only mean and cls are supported")
 
 

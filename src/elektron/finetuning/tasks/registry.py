@@ -12,7 +12,7 @@ from elektron.finetuning.encoders import UNLIMITED, longest_input
 from elektron.finetuning.recipe import DEFAULT_MAX_LENGTH
 from elektron.finetuning.tasks.base import FORMAT, TASK_FILE, Task
 from elektron.finetuning.tasks.classification import Classification, Regression
-from elektron.finetuning.tasks.embedding import Embedding, layers_after_encoder
+from elektron.finetuning.tasks.embedding import Embedding, sentence_settings
 from elektron.finetuning.tasks.multiple_choice import MultipleChoice
 from elektron.finetuning.tasks.question_answering import QuestionAnswering
 from elektron.finetuning.tasks.sequence_to_sequence import Generation, Summarization, Translation
@@ -103,7 +103,9 @@ def _on_hub_or_by_class(model: str, expected: str | None) -> Task:
     if expected == Embedding.name:
         if optional_file(model, "modules.json") is None:
             log.warning("%s was not trained for sentence embeddings: similarities of its vectors say little", model)
-        return Embedding(scored=None, max_length=length, **layers_after_encoder(model))
+        settings = sentence_settings(model)
+        length = min(length, settings.get("max_length", length))
+        return Embedding(scored=None, **settings | {"max_length": length})
     near = f"; is it meant for {expected}?" if expected else ""
     raise ElektronError(
         f"{model} is {architecture}, which has not been fine-tuned for a task: "

@@ -44,7 +44,8 @@ class TokenClassification(LabelledTask):
         if len(tags) < 2:
             tag = next(iter(tags), "none")
             raise cls.nothing_to_learn(records, f"all tokens have the same tag, {tag!r}")
-        return cls(labels=tags, **cls.configured(config))
+        classes = records[0].classes if set(tags) <= set(records[0].classes) else tags
+        return cls(labels=list(classes), **cls.configured(config))
 
     def truth(self, record: Record) -> Prediction:
         return {"tags": record.values["tags"]}

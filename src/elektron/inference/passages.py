@@ -143,24 +143,25 @@ class SemanticSearch:
 
     Args:
         corpus: the corpus.
-        embed: an embedding model: from records with `text` to their embeddings.
+        embed_passage: an embedding model: from records with `text` to their embeddings.
+        embed_query: the same for queries.
         count: number of passages to return for a query.
 
     Raises:
         ElektronError: a source cannot be read, or is empty.
     """
 
-    def __init__(self, corpus: Corpus, embed: Answerer, count: int) -> None:
+    def __init__(self, corpus: Corpus, embed_passage: Answerer, embed_query: Answerer, count: int) -> None:
         self.passages = [passage for passage, _ in read_passages(corpus)]
         if not self.passages:
             raise ElektronError(f"{', '.join(corpus.sources)}: there is no text in it")
-        self.embed = embed
+        self.embed_query = embed_query
         self.count = count
         records = [Record({"text": each.text}, {}, each.source) for each in self.passages]
         parts: list[NDArray[np.float32]] = []
         with Progress("embedding passages", len(records), "passages") as bar:
             for start in range(0, len(records), EMBEDDED_AT_ONCE):
-                parts.append(self._embeddings(records[start : start + EMBEDDED_AT_ONCE]))
+                parts.append(unit_embeddings(embed_passage(records[start : start + EMBEDDED_AT_ONCE])))
                 bar.update(start + len(parts[-1]))
         self.vectors = np.concatenate(parts)
 
@@ -172,15 +173,17 @@ class SemanticSearch:
             `score`, the cosine.
         """
         results: list[Prediction] = []
-        for query in self._embeddings(queries):
+        for query in unit_embeddings(self.embed_query(queries)):
             cosines = self.vectors @ query
             nearest = np.argsort(-cosines, kind="stable")[: self.count]
             passages = [replace(self.passages[n], score=round(float(cosines[n]), 4)) for n in nearest]
             results.append({"passages": list(map(asdict, passages))})
         return results
 
-    def _embeddings(self, records: Sequence[Record]) -> NDArray[np.float32]:
-        return unit(np.array([each["embedding"] for each in self.embed(records)], dtype=np.float32))
+
+def unit_embeddings(predictions: Sequence[Prediction]) -> NDArray[np.float32]:
+    """The predicted embeddings, scaled to length 1, `(predictions, hidden)`."""
+    return unit(np.array([each["embedding"] for each in predictions], dtype=np.float32))
 
 
 def best_answer(answers: Sequence[Prediction]) -> Prediction:

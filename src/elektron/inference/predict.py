@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from io import BufferedReader, RawIOBase
 from pathlib import Path
@@ -20,6 +21,7 @@ from elektron.corpus.documents import Corpus
 from elektron.corpus.unknown import MAX_FRACTION, Unknown, UnknownCounter
 from elektron.errors import ElektronError
 from elektron.finetuning.prediction_columns import PredictionColumns, Row
+from elektron.finetuning.predictor import Predictor
 from elektron.finetuning.readers.lines import STDIN
 from elektron.finetuning.readers.read import read_records
 from elektron.finetuning.readers.records import Record, input_texts
@@ -68,7 +70,8 @@ def _predict(config: PredictConfig, write: Write) -> int:
     predictor = load_predictor(config.model, config.task, config.decoding, config.batch_size, config.precision)
     layout = predictor.task.files()
     # A chunk of a file may take minutes and gets a progress bar; rows from standard input are answered at once.
-    scored = partial(predictor.predict, title=None if config.input == STDIN else "these rows")
+    title = None if config.input == STDIN else "these rows"
+    scored = partial(predictor.predict, title=title)
     predict_records: PredictRecords = scored
     if config.documents:
         from elektron.inference.passages import OpenDomainQA, Passages, SemanticSearch
@@ -80,11 +83,20 @@ def _predict(config: PredictConfig, write: Write) -> int:
             )
         corpus = Corpus(config.documents, config.documents_text, text_option="--documents-text")
         if predictor.task.name == "embedding":
-            predict_records = SemanticSearch(corpus, scored, config.passages).predictions
+            of_passages = with_prompt(predictor, "document", "passage", "corpus").predict
+            of_queries = partial(with_prompt(predictor, "query").predict, title=title)
+            predict_records = SemanticSearch(corpus, of_passages, of_queries, config.passages).predictions
         else:
             layout = QUESTIONS
             predict_records = OpenDomainQA(Passages(corpus), scored, config.passages).predictions
     return predict_rows(config, layout, predictor.tokenizer, predict_records, write)
+
+
+def with_prompt(predictor: Predictor, *names: str) -> Predictor:
+    """An embedding model with the first of these prompts that it has, or its default prompt."""
+    task: Any = predictor.task
+    name = next((name for name in names if name in task.prompts), task.default_prompt_name)
+    return replace(predictor, task=replace(task, default_prompt_name=name))
 
 
 def predict_rows(

@@ -281,6 +281,27 @@ def test_search_ranks_matching_passage_first(encoders, files, tmp_path):
     assert all(len(hits) == 2 and hits[0]["score"] > hits[1]["score"] for hits in found)
 
 
+def test_search_uses_prompts_of_sentence_transformers(encoders, tmp_path):
+    library = pytest.importorskip("sentence_transformers")
+    layers = ("Transformer", "Pooling")
+    released = with_pooling(encoders["electra"], tmp_path / "released", {"pooling_mode": "mean"}, layers)
+    prompts = {"prompts": {"query": "the dog sees ", "document": "a blue house "}, "default_prompt_name": None}
+    (released / "config_sentence_transformers.json").write_text(json.dumps(prompts))
+    (tmp_path / "corpus.txt").write_text("the cat .")
+    (tmp_path / "queries.txt").write_text("the house .\n")
+    names = {name: str(tmp_path / f"{name}.txt") for name in ("queries", "corpus")}
+    config = PredictConfig(
+        model=str(released), input=names["queries"], documents=[names["corpus"]], task="embedding", passages=1
+    )
+    model = library.SentenceTransformer(str(released), device="cpu")
+    vectors = model.encode_query("the house ."), model.encode_document("the cat .")
+    cosine = float(model.similarity(*vectors))
+    assert predictions(config)[0]["predicted_passages"][0]["score"] == pytest.approx(cosine, abs=1e-3)
+    assert float(model.similarity(model.encode("the house ."), model.encode("the cat ."))) != pytest.approx(
+        cosine, abs=1e-2
+    )
+
+
 def test_encoder_not_finetuned_is_evaluated_with_warning(encoders, files, capsys):
     model = str(encoders["electra"])
     for kind, metric in (("scored", "spearman"), ("pairs", "mrr")):

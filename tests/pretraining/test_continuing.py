@@ -146,7 +146,7 @@ def test_mlm_from_encoder_without_heads_gets_new_lm_head(
     with caplog.at_level(logging.INFO, "elektron"):
         continued(blocks, tmp_path / "run", tmp_path / "bare", objective="mlm")
     assert "the masked-language-model head is newly initialized" in caplog.text
-    assert "replaced tokens" not in caplog.text
+    assert "replaced-token" not in caplog.text
     assert_encoder_is(tmp_path / "run/discriminator", bert)
 
 

@@ -153,7 +153,7 @@ class SemanticSearch:
     def __init__(self, corpus: Corpus, embed: Answerer, count: int) -> None:
         self.passages = [passage for passage, _ in read_passages(corpus)]
         if not self.passages:
-            raise ElektronError(f"{', '.join(corpus.sources)}: there is no text in it")
+            raise ElektronError(f"{', '.join(corpus.sources)}: the corpus has no text")
         self.embed = embed
         self.count = count
         records = [Record({"text": each.text}, {}, each.source) for each in self.passages]

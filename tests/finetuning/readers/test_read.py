@@ -167,7 +167,7 @@ def test_rows_without_text_are_predicted_and_counted(tmp_path: Path, caplog: pyt
     path = tmp_path / "a.csv"
     path.write_text("id,text\n1,a\n2,\n3,\n")
     assert [record.values["text"] for record in read(path, labelled=False)] == ["a", "", ""]
-    assert f"2 rows have an empty text and are predicted all the same (first: {path}, line 3)" in caplog.text
+    assert f"2 rows have an empty text and are predicted anyway (first: {path}, line 3)" in caplog.text
 
 
 def test_line_numbers_include_excel_separator_line(tmp_path: Path) -> None:

@@ -205,7 +205,10 @@ def test_missing_network_or_token_raises(
     ("name", "complaint"),
     [
         ("reviews", "write OWNER/NAME"),
-        *((name, "not a name on the hub (Repo id must") for name in ("me/a/b", "me/--", "me/a b", "../x", "me/é")),
+        *(
+            (name, "not a valid name on the hub (Repo id must")
+            for name in ("me/a/b", "me/--", "me/a b", "../x", "me/é")
+        ),
     ],
 )
 def test_invalid_repository_name_raises(name: str, complaint: str, model: Path) -> None:

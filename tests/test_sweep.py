@@ -30,7 +30,7 @@ def test_parse_sweep_accepts_hyphens_and_spaces():
         (["lerning_rate=1"], "did you mean learning_rate"),
         (["train=a,b"], "--sweep: train cannot be varied"),
         (["epochs=three"], "--sweep epochs must be a number, got 'three'"),
-        (["epochs=1", "epochs=2"], "epochs is named twice"),
+        (["epochs=1", "epochs=2"], "epochs is given twice"),
     ],
 )
 def test_invalid_sweep_raises(items, message):

@@ -305,7 +305,7 @@ def _commands_with(option: str) -> list[str]:
 
 def general_options(command: Command) -> list[Option]:
     """The options of a command that are not its settings."""
-    options = [("quiet", "", "No progress and no notes; warnings and errors stay.")]
+    options = [("quiet", "", "Show no progress and no information; warnings and errors are still shown.")]
     if command.json:
         options.append(("json", "", "Write the result to standard output as JSON."))
     if command.recipe:

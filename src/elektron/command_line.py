@@ -53,7 +53,9 @@ def parse_arguments(
     for option in (word.partition("=")[0] for word in argv):
         # Before argparse, whose error lists all options and suggests none.
         if option in positional:
-            raise ElektronError(f"unknown option {option}: {positional[option]} is written without an option before it")
+            raise ElektronError(
+                f"unknown option {option}: {positional[option]} is a positional argument, give it without an option"
+            )
         if re.match(r"-[^\d.]", option) and option not in flags:
             raise ElektronError(f"unknown option {option}: {_advice(name, config_class, option, flags, commands_with)}")
     parser = _parser(name, config_class, extra, examples)

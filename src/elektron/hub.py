@@ -69,7 +69,7 @@ def load_configuration(name: str) -> PreTrainedConfig:
         folder = Path(parse_repo(name).name)
         near = "" if folder.exists() else suggest_path(folder)
         if (folder / "manifest.json").is_file():
-            near = ": these are prepared blocks; `elektron pretrain` makes a model of them"
+            near = ": these are prepared blocks; `elektron pretrain` trains a model on them"
         raise ElektronError(
             f"no model can be read from {name!r} (a folder or hub name is expected): "
             f"{first_line(error).rstrip('.')}{near}"

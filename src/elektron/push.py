@@ -96,7 +96,7 @@ def check_name(name: str) -> None:
     try:
         validate_repo_id(name)
     except HFValidationError as error:
-        raise ElektronError(f"{name}: not a name on the hub ({first_line(error)})") from error
+        raise ElektronError(f"{name}: not a valid name on the hub ({first_line(error)})") from error
     if "/" not in name:
         raise ElektronError(f"{name}: write OWNER/NAME, with your user name or an organization")
 
@@ -146,9 +146,9 @@ def card_for(folder: Path, name: str, license_name: str | None) -> str:
         text = encoder_card(read_run(run), folder.name, name)
     if text is None:
         reason = (
-            "is an exported model, which has no metrics to make a card of"
+            "is an exported model, without the metrics for a card"
             if exported_file(str(folder)) is not None
-            else "has no model card, and is not in the folder of a finished run that one could be made from"
+            else "has no model card, and none can be made, because it is not in the folder of a finished run"
         )
         raise ElektronError(f"{folder} {reason}: write {path}")
     if license_name is None:

@@ -25,20 +25,20 @@ Every command, every setting, every recipe. This page is made from the code by
 An option is written `--name value` or `--name=value`, in full. A setting inside a group has a
 dotted name, `--optimizer.learning-rate`. In YAML and in Python the same names have underscores where
 options have hyphens, and YAML nests the groups. Where the default below is empty, `null`
-unsets a setting (text and paths only in YAML, since there might be a file of that name). What
-`elektron pretrain` is not told it takes from its recipe, and only then from the defaults. A
+unsets a setting (text and paths only in YAML, since there might be a file of that name). For
+settings that are not given, `elektron pretrain` takes those of its recipe, then the defaults. A
 command exits with status 0, with 2 after one line on bad input, and with 128 + the signal's number when
 interrupted (130 by Ctrl-C). Every command also takes `--quiet`, and those with a result `--json`.
-In Python a dataclass takes a value as one would type it, such as the text of a path or one file where
-there may be several, and raises `ElektronError` with the same line.
+In Python, the dataclasses accept values as on the command line, such as a string for a path, or a single
+file for a list of files, and raise `ElektronError` with the same message.
 """
 
 RECIPES = """\
 ## Recipes
 
-`elektron pretrain --config NAME`. What a recipe leaves to its family is filled in; what \
-is not listed has the default above in all of them. Row length and vocabulary come from \
-the blocks; the head of each file in `recipes/` says which it is meant for.
+`elektron pretrain --config NAME`. Defaults of the family are filled in; settings that are not \
+listed have the default above in all recipes. Row length and vocabulary come from the blocks; \
+the comment at the top of each file in `recipes/` says which blocks it is meant for.
 
 """
 

@@ -33,7 +33,7 @@ def report(config: ReportConfig) -> Path:
     if any(fine_tuned) and not all(fine_tuned):
         raise ElektronError(
             f"{config.runs[fine_tuned.index(True)]} is a fine-tuned model and "
-            f"{config.runs[fine_tuned.index(False)]} is not: they make two reports, not one"
+            f"{config.runs[fine_tuned.index(False)]} is not: make a report for each kind"
         )
     several = len({folder.resolve() for folder in config.runs}) > 1
     if any(fine_tuned):

@@ -51,7 +51,7 @@ def parse_sweep(cls: type, items: Iterable[str], fixed: Collection[str]) -> dict
             near = suggest_setting(name, names) or f": {', '.join(names)}"
             raise ElektronError(f"--sweep: {name} cannot be varied{near}")
         if name in sweep:
-            raise ElektronError(f"--sweep: {name} is named twice: give all its values at once")
+            raise ElektronError(f"--sweep: {name} is given twice: give all values in one list")
         sweep[name] = [validate(cls, {name: value}, label="--sweep {}".format)[name] for value in values]
     return sweep
 

@@ -67,7 +67,7 @@ def test_p_values_of_random_scores_are_uniform():
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        ([], "no JSON object"),
+        ([], "not a JSON object"),
         ({}, "secrets must be a list"),
         ({"secrets": []}, "no secrets"),
         ({"secrets": [{"text": "a", "secret": "7"}]}, "text does not contain secret"),

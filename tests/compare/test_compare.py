@@ -160,5 +160,5 @@ def test_folder_with_other_runs_or_foreign_files_raises(
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "something").touch()
-    with pytest.raises(ElektronError, match="exists and is not a comparison's folder"):
+    with pytest.raises(ElektronError, match="exists and is not the folder of a comparison"):
         compare(make_config(out=foreign))

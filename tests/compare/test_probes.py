@@ -70,7 +70,7 @@ def test_probe_name_is_given_or_derived_from_data(files: Path) -> None:
     named, own = parse_probes([f"my-task={task}", task])
     assert (named.name, named.command, own.name) == ("my-task", task, "sst2")
     for texts in ([task, task], [f"pretraining={task}"]):
-        with pytest.raises(ElektronError, match="is taken: give one before the task"):
+        with pytest.raises(ElektronError, match="is taken: give another name before the task"):
             parse_probes(texts)
 
 

@@ -64,7 +64,7 @@ def test_empty_sweep_gives_one_variant() -> None:
         (["objektive=rtd"], "did you mean objective"),
         (["family=elektron,nope"], "--sweep family must be"),
         (["config=electra-smal"], "no recipe is named electra-smal: did you mean electra-small"),
-        (["config=quickstart", "config=electra-small"], "config is named twice"),
+        (["config=quickstart", "config=electra-small"], "config is given twice"),
         (["batch_size=8,8"], "two variants are named batch_size=8"),
     ],
 )
@@ -110,7 +110,7 @@ def test_invalid_budget_raises(text: str) -> None:
 
 def test_budgets_are_sorted_and_must_be_distinct_and_of_one_kind() -> None:
     assert [budget.name for budget in parse_budgets(["1h", "10m"])] == ["10m", "1h"]
-    with pytest.raises(ElektronError, match="all as times or all as operations"):
+    with pytest.raises(ElektronError, match="all as times or all as FLOPs"):
         parse_budgets(["1h", "2e15flops"])
     with pytest.raises(ElektronError, match="two budgets are equal"):
         parse_budgets(["1m", "60s"])

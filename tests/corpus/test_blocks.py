@@ -206,7 +206,7 @@ def test_row_length_different_from_manifest_raises(tmp_path: Path) -> None:
             split["tokens"] = 0
 
     edit(folder, change)
-    with pytest.raises(ElektronError, match="its layout is not that of the manifest"):
+    with pytest.raises(ElektronError, match="its layout differs from the manifest"):
         BlockStore.open(folder).rows("train").take(np.array([0]))
 
 

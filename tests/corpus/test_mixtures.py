@@ -157,7 +157,7 @@ def test_tokenizer_training_ignores_weights_and_logs_warning(
     config: PrepareConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     train_tokenizer(TokenizerConfig(config.corpus, tmp_path / "t", vocab_size=400))
-    assert "weights have an effect in `elektron prepare` only" in caplog.text
+    assert "weights only have an effect in `elektron prepare`" in caplog.text
     expected = (Path(config.tokenizer) / "tokenizer.json").read_bytes()
     assert (tmp_path / "t" / "tokenizer.json").read_bytes() == expected
 

@@ -184,7 +184,7 @@ def test_out_folder_with_other_files_raises(config: PrepareConfig) -> None:
 @pytest.mark.parametrize(
     ("content", "validation", "complaint"),
     [
-        ("kalo mi ser", 0.1, "one document only"),
+        ("kalo mi ser", 0.1, "only one document"),
         ("\x01\n\x02", 0.0, "nothing to train on"),
         ("kalo mi\n\x01\n\x02\n\x03", 0.9999, "nothing to train on"),
         ("", 0.1, "the corpus is empty"),

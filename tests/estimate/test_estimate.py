@@ -272,7 +272,7 @@ def test_figures_unknown_without_throughput_are_listed_in_one_line(capsys):
     assert main(["estimate", *BLOCKLESS, "--minutes", "6"]) == 0
     out = capsys.readouterr().out
     assert out.count("--throughput") == 1 and "None" not in out
-    assert "steps, tokens, FLOPs, time, tokens a second, total on disk" in out
+    assert "steps, tokens, FLOPs, time, tokens per second, total on disk" in out
 
 
 BLOCKLESS = ("--vocab-size", "100", "--seq-len", "32")
@@ -283,7 +283,7 @@ BLOCKLESS = ("--vocab-size", "100", "--seq-len", "32")
     [
         ((), "give --data, a folder of blocks, or --vocab-size and --seq-len"),
         (("--vocab-size", "100"), "give --data, a folder of blocks, or --vocab-size and --seq-len"),
-        (("--data", ".", *BLOCKLESS), "--vocab-size and --seq-len follow from the blocks"),
+        (("--data", ".", *BLOCKLESS), "--vocab-size and --seq-len are those of the blocks"),
         (("--data", "."), ". holds no blocks"),
         (("--data", "nowhere"), "nowhere: no such folder"),
         (("--vocab-size", "5", "--seq-len", "32"), "--vocab-size must be above 5 and at most 16777216, got 5"),
@@ -317,7 +317,7 @@ def test_invalid_input_is_rejected_in_one_line(argv, answer, capsys):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="asks for what is not here")
 def test_probe_of_missing_gpu_raises():
-    with pytest.raises(ElektronError, match="measures this machine's CPU: leave out --target gpu"):
+    with pytest.raises(ElektronError, match="measures this machine's CPU: remove --target gpu"):
         Estimator(tiny(probe=True, target="gpu"))
 
 

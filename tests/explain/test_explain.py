@@ -106,7 +106,7 @@ def test_attention_page_shows_heads_and_disclaimer_without_captum(
     status, _, log = run(capsys, model, "--input", texts, "--method", "attention", "--output", out)
     assert status == 0
     page = out.read_text()
-    assert "no explanation of the answer" in page
+    assert "do not explain the answer" in page
     assert page.count("Heads of layer 2") == 10
     assert "The first 10 of 12 texts" in page
     assert "comprehensiveness" in log.splitlines()[-1]
@@ -190,7 +190,7 @@ def test_empty_file_is_rejected(models, tmp_path, capsys):
     empty.touch()
     status, _, log = run(capsys, models["classification", "bert"], "--input", empty, "--method", "attention")
     assert status == 2
-    assert log.splitlines()[-1] == f"elektron: {empty}: empty, there is no row in it"
+    assert log.splitlines()[-1] == f"elektron: {empty}: empty, it has no rows"
 
 
 def test_input_and_foreign_files_are_not_overwritten(models, tmp_path, capsys):
@@ -213,7 +213,7 @@ def test_texts_below_two_words_are_explained_without_faithfulness(models, tmp_pa
     result = explain(ExplainConfig(model=model, input=str(source), method="attention", output=out))
     assert result["texts"] == 2
     assert "faithfulness" not in result
-    assert "no text has two words or more" in caplog.text
+    assert "no text has two or more words" in caplog.text
     explanations = [json.loads(line)["predicted_explanation"] for line in out.read_text().splitlines()]
     assert [found["words"] for found in explanations] == [[], ["cat"]]
     for found in explanations:

@@ -106,7 +106,7 @@ def test_tokenizer_larger_than_model_vocabulary_raises(tmp_path, tokenizer_folde
     ElektronForPreTraining(config).save_pretrained(tmp_path)
     for path in tokenizer_folder.iterdir():
         shutil.copy(path, tmp_path / path.name)
-    with pytest.raises(ElektronError, match="do not belong together"):
+    with pytest.raises(ElektronError, match="do not belong to the same model"):
         load_encoder(str(tmp_path))
 
 

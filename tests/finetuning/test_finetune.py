@@ -366,7 +366,7 @@ def test_evaluation_columns_that_differ_from_training_raise(encoders, tmp_path):
 
 def test_multiple_labels_for_single_label_model_raise(electra, tmp_path):
     path = write_jsonl(tmp_path / "test.jsonl", [{"text": "a", "label": ["animal", "person"]}])
-    with pytest.raises(ElektronError, match="line 1: 2 labels, and the model gives each text one"):
+    with pytest.raises(ElektronError, match="line 1: 2 labels, but the model predicts one label per text"):
         evaluate(EvaluateConfig(model=str(electra), data=[str(path)]))
 
 
@@ -524,7 +524,7 @@ class TestBadInput:
 
     def test_non_numeric_labels_for_regression(self, capsys, tmp_path, encoders, animals):
         arguments = self.arguments(encoders, animals, task="regression")
-        self.refuse(capsys, tmp_path, arguments, "line 2", "is no number")
+        self.refuse(capsys, tmp_path, arguments, "line 2", "is not a number")
 
     def test_different_numbers_of_tags_and_tokens(self, capsys, tmp_path, encoders):
         path = tmp_path / "tags.txt"

@@ -373,7 +373,7 @@ def test_file_without_rows_is_rejected(encoders, tmp_path, capsys):
     path = tmp_path / "in.txt"
     path.write_text("")
     assert main(["detect", str(encoders["elektron"].parent), "--input", str(path)]) == 2
-    assert capsys.readouterr().err.splitlines()[-1] == f"elektron: {path}: empty, there is no row in it"
+    assert capsys.readouterr().err.splitlines()[-1] == f"elektron: {path}: empty, it has no rows"
 
 
 def test_models_other_than_discriminators_raise(encoders, tmp_path):

@@ -297,7 +297,7 @@ def test_unsupported_exports_and_uses_of_exported_models_are_rejected(classifier
 def test_push_of_exported_folder_requires_a_model_card(classifier, tmp_path, capsys):
     out = copytree(classifier[1], tmp_path / "out")
     assert main(["push", str(out), "me/reviews"]) == 2
-    assert "is an exported model, which has no metrics" in capsys.readouterr().err
+    assert "is an exported model, without the metrics" in capsys.readouterr().err
     (out / "README.md").write_text("# Reviews\n")
     assert main(["push", str(out), "me/reviews"]) == 0
     assert "The card begins:\n  # Reviews\n" in capsys.readouterr().out

@@ -113,7 +113,7 @@ def test_npy_has_embeddings_alone(tmp_path):
     rows = [{"text": "a", "predicted_embedding": [0.5, 1.0]}, {"text": "b", "predicted_embedding": [2.0, 3.0]}]
     write(tmp_path / "p.npy", rows[:1], rows[1:])
     np.testing.assert_array_equal(np.load(tmp_path / "p.npy"), np.array([[0.5, 1.0], [2.0, 3.0]], np.float32))
-    with pytest.raises(ElektronError, match="this model makes none"):
+    with pytest.raises(ElektronError, match="this model does not compute"):
         write(tmp_path / "q.npy", ROWS)
     assert not (tmp_path / "q.npy").exists()
 

@@ -195,7 +195,10 @@ def test_nonexistent_input_is_rejected(model, capsys):
     [
         ('{"task": "classification"', "task.json is damaged ("),
         (json.dumps({"task": "classification", "format": FORMAT}), "task.json is damaged ("),
-        (json.dumps({"task": "classification", "format": FORMAT - 1}), "task.json: of another version of elektron"),
+        (
+            json.dumps({"task": "classification", "format": FORMAT - 1}),
+            "task.json: written by another version",
+        ),
     ],
 )
 def test_damaged_or_outdated_task_file_is_rejected(tmp_path, capsys, content, complaint):

@@ -49,7 +49,7 @@ def test_oversized_small_file_raises(
 
 
 @pytest.mark.parametrize(
-    ("text", "complaint"), [("[1]", "no JSON object"), ("[" * 100_000, "nested too deep"), ("", "Expecting value")]
+    ("text", "complaint"), [("[1]", "not a JSON object"), ("[" * 100_000, "nested too deep"), ("", "Expecting value")]
 )
 def test_json_that_is_no_object_raises(text: str, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):

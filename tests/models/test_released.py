@@ -243,12 +243,12 @@ def test_head_of_other_token_classifier_is_not_loaded(tmp_path: Path, caplog: py
     with caplog.at_level(logging.INFO, "elektron"):
         pair = load(folder)
     assert not torch.equal(pair.discriminator.classifier.weight[1], before[1])
-    assert "the head for replaced tokens" in caplog.text
+    assert "the replaced-token-detection head" in caplog.text
     assert pair.discriminator.config.id2label == {0: "original", 1: "replaced"}
 
 
 def test_generator_from_checkpoint_without_lm_head_raises(tmp_path: Path) -> None:
-    with pytest.raises(ElektronError, match="no head that predicts tokens"):
+    with pytest.raises(ElektronError, match="no masked-language-model head"):
         load(make("bert", "", tmp_path), same=True)
 
 

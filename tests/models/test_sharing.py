@@ -122,5 +122,5 @@ def test_released_discriminator_alone_keeps_embeddings_under_gdes(tmp_path):
 def test_sharing_all_with_different_sizes_raises(tmp_path):
     save(make_pair("electra", sharing="none"), tmp_path)
     halves = str(tmp_path / "discriminator"), str(tmp_path / "generator")
-    with pytest.raises(ElektronError, match="needs two networks of one size"):
+    with pytest.raises(ElektronError, match="needs networks of equal size"):
         load_pair(*halves, SIZES, "all")

@@ -106,7 +106,7 @@ def test_encoder_is_unchanged_at_negligible_learning_rate(
 ) -> None:
     with caplog.at_level(logging.INFO, "elektron"):
         continued(blocks, tmp_path / "run", bert, generator=source)
-    assert "new parts: the head for replaced tokens" in caplog.text
+    assert "newly initialized: the replaced-token-detection head" in caplog.text
     assert_encoder_is(tmp_path / "run/discriminator", bert)
     if source == "same":
         assert_encoder_is(tmp_path / "run/generator", bert)
@@ -145,23 +145,23 @@ def test_mlm_from_encoder_without_heads_gets_new_lm_head(
     load_tokenizer(str(bert)).save_pretrained(tmp_path / "bare")
     with caplog.at_level(logging.INFO, "elektron"):
         continued(blocks, tmp_path / "run", tmp_path / "bare", objective="mlm")
-    assert "the head that predicts tokens is new" in caplog.text
-    assert "replaced tokens" not in caplog.text
+    assert "the masked-language-model head is newly initialized" in caplog.text
+    assert "replaced-token" not in caplog.text
     assert_encoder_is(tmp_path / "run/discriminator", bert)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"generator": "released"}, "has no generator: name one"),
-        ({"network": NetworkConfig(hidden_size=64)}, "--network.hidden-size 64 cannot apply"),
-        ({"network": NetworkConfig(hidden_size=256)}, "--network.hidden-size 256 cannot apply"),
-        ({"network": NetworkConfig(max_position_embeddings=48)}, "embeddings 48 cannot apply"),
+        ({"generator": "released"}, "has no generator: give one"),
+        ({"network": NetworkConfig(hidden_size=64)}, "--network.hidden-size 64 contradicts"),
+        ({"network": NetworkConfig(hidden_size=256)}, "--network.hidden-size 256 contradicts"),
+        ({"network": NetworkConfig(max_position_embeddings=48)}, "embeddings 48 contradicts"),
         (
             {"generator": "same", "network": NetworkConfig(generator_layers=1)},
-            "--network.generator-layers 1 cannot apply",
+            "--network.generator-layers 1 contradicts",
         ),
-        ({"network": NetworkConfig(generator_layers=3)}, "--network.generator-layers 3 cannot apply: .* has 2"),
+        ({"network": NetworkConfig(generator_layers=3)}, "--network.generator-layers 3 is too large: .* has 2"),
         ({"network": NetworkConfig(generator_width=0.5)}, "use --network.generator-layers"),
     ],
 )
@@ -191,7 +191,7 @@ def test_longer_rows_interpolate_position_embeddings(
     rows = prepare_blocks(corpus_file, tokenizer_folder, tmp_path / "long", seq_len=96)
     with caplog.at_level(logging.INFO, "elektron"):
         continued(rows, tmp_path / "run", bert)
-    assert "64 positions become 96: learned ones are interpolated" in caplog.text
+    assert "extended from 64 to 96 positions: learned position embeddings are interpolated" in caplog.text
     encoder = BertModel.from_pretrained(tmp_path / "run/discriminator")
     assert encoder.config.max_position_embeddings == 96
     assert load_tokenizer(str(tmp_path / "run/discriminator")).model_max_length >= 96
@@ -247,7 +247,7 @@ def test_tokens_without_embedding_get_one_by_replace_tokenizer(bert: Path, corpu
     tokenizer.add_tokens(["zyzzyva"])
     tokenizer.save_pretrained(start)
     rows = prepare_blocks(corpus_file, start, tmp_path / "blocks")
-    message = f"has {entries} embeddings and its tokenizer {entries + 1} tokens: add --replace-tokenizer true"
+    message = f"has {entries} embeddings, but its tokenizer has {entries + 1} tokens: .*--replace-tokenizer true"
     with pytest.raises(ElektronError, match=message):
         continued(rows, tmp_path / "run", start)
     continued(rows, tmp_path / "run", start, replace_tokenizer=True)

@@ -220,7 +220,7 @@ def test_each_process_of_host_uses_gpu_of_its_local_rank(monkeypatch):
     set_local_device()
     assert taken == [3]
     monkeypatch.setenv("LOCAL_RANK", "4")
-    with pytest.raises(ElektronError, match="process 4 of this host has no GPU, there are 4"):
+    with pytest.raises(ElektronError, match="process 4 of this host has no GPU: start at most 4"):
         set_local_device()
     monkeypatch.delenv("LOCAL_RANK")
     set_local_device()

@@ -43,6 +43,6 @@ def test_missing_lock_support_is_logged(blocks, tmp_path, monkeypatch, caplog):
 
 def test_no_lock_file_is_left_in_folder_without_run(blocks, tmp_path):
     (tmp_path / "precious").touch()
-    with pytest.raises(ElektronError, match="is no run's folder"):
+    with pytest.raises(ElektronError, match="is not the folder of a run"):
         pretrain(tiny_config(blocks, tmp_path))
     assert not (tmp_path / LOCK_FILE).exists()

@@ -137,7 +137,7 @@ def went_through_hands(ours: Path, theirs: Path) -> None:
 
 
 def test_compile_with_fsdp_raises():
-    with pytest.raises(ElektronError, match="leave out --compile, or choose --parallel ddp"):
+    with pytest.raises(ElektronError, match="remove --compile, or choose --parallel ddp"):
         resolve(PretrainConfig(steps=10, parallel="fsdp", compile=True))
 
 

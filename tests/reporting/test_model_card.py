@@ -76,7 +76,7 @@ def test_card_states_metrics_pretraining_gain_and_settings(tmp_path: Path) -> No
         "Pre-training is ahead by 9.2 points",
         "Trained on 9,600 rows of `train.tsv`.",
         "import elektron.models",
-        "1,312,640 weights are the pretrained model’s",
+        "1,312,640 weights were loaded from the pretrained model",
         "| `learning_rate` | `0.001` |",
     ):
         assert words in text, words

@@ -242,7 +242,7 @@ def test_continued_run_shows_metrics_at_start_and_end(make_run: MakeRun) -> None
     html = page(continued)
     for words in (
         *("at the start and at the end", "3.000 → 3.250", "4.000 → 3.500", "0.500 → 0.600"),
-        "new and untrained at the start: AUC.",
+        "newly initialized at the start: AUC.",
     ):
         assert words in html.words, words
     assert "script" not in html.elements

@@ -131,7 +131,7 @@ def test_models_scored_on_different_rows_are_not_ranked(tmp_path: Path) -> None:
 
 def test_report_of_run_and_model_together_raises(make_run: MakeRun, tmp_path: Path) -> None:
     model = tuned.write(tmp_path / "model", tuned.tagging())
-    with pytest.raises(ElektronError, match="two reports, not one") as refusal:
+    with pytest.raises(ElektronError, match="make a report for each kind") as refusal:
         report(ReportConfig([make_run(), model]))
     assert "\n" not in str(refusal.value)
 

@@ -121,7 +121,7 @@ def test_notes_state_settings_seeds_budgets_and_rows() -> None:
     assert "with batch_size 32 in all variants" in text
     assert "seeds 1 to 3 at equal wall-clock time of training: 2m, 10m" in text
     assert "No learning rate was tuned per variant" in text
-    assert "once in 10 by chance" in text
+    assert "in one of 10 cases" in text
     assert "sts-b, Pearson correlation on eval: 1,500 rows, on which the best epoch" in text
     assert "sst2, Accuracy on test: 872 rows." in text
     assert "Device: CPU, 2 threads." in text
@@ -136,7 +136,7 @@ def test_notes_report_collapse_and_different_devices() -> None:
     ]
     text = " ".join(notes(dataclasses.replace(made, runs=runs)))
     assert "sst2 collapsed in objective=rtd/2m/seed-1" in text
-    assert "different devices: A GPU, CPU, 2 threads. Equal time is not equal work then." in text
+    assert "different devices: A GPU, CPU, 2 threads. Equal time then does not mean equal compute." in text
 
 
 def test_varied_learning_rate_is_not_reported_as_untuned() -> None:

@@ -343,7 +343,7 @@ def test_only_loopback_hosts_are_accepted_and_no_host_list_accepts_all(models, c
     for host in ("name.example", "localhost.name.example:8000", "127.0.0.1.name.example", "192.0.2.1", ""):
         answer = client.get("/model", headers={"Host": host})
         assert answer.status_code == 421
-        assert error_of(answer).startswith("this server answers to 127.0.0.1 or localhost only")
+        assert error_of(answer).startswith("this server only accepts the hosts 127.0.0.1 and localhost")
     with models.client(hosts=None) as open_to_all:
         assert open_to_all.get("/model", headers={"Host": "name.example"}).status_code == 200
 

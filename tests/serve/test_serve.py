@@ -101,13 +101,13 @@ def test_port_in_use_is_rejected(models, capsys):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
         assert main(["serve", models.path("classification"), "--port", port]) == 2
-    assert f"--port {port}: nothing can listen there" in capsys.readouterr().err
+    assert f"--port {port}: cannot listen on this address" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "127.0.0..1"])
 def test_unavailable_host_is_rejected(models, capsys, host):
     assert main(["serve", models.path("classification"), "--host", host]) == 2
-    assert f"--host {host} --port 8000: nothing can listen there" in capsys.readouterr().err
+    assert f"--host {host} --port 8000: cannot listen on this address" in capsys.readouterr().err
 
 
 def test_missing_package_error_names_the_extra(models, capsys, monkeypatch):

@@ -57,12 +57,13 @@ PLANTED = "Planted secrets"
 CANARIES_NOTE = (
     "A secret's rank is among random ones of the same form. p is the probability of such ranks for a model that knows "
     f"nothing of the secrets; those with the same number of copies are tested together and called remembered where p "
-    f"is below {SIGNIFICANCE_LEVEL:g} divided by the number of tests. 1.4 bits are the average exposure by chance."
+    f"is below {SIGNIFICANCE_LEVEL:g} divided by the number of tests. By chance, the exposure is 1.4 bits on average."
 )
 MEMBERS_NOTE = (
     "How well the loss of a row tells whether it was trained on. 50 % is chance; a 95 % interval above it shows "
     "that training rows are remembered on average. The other metric is the fraction of training rows that are "
-    "recognised at 1 % false positives. Stronger attacks exist: no finding is no proof."
+    "recognised at 1 % false positives. Stronger attacks exist: a value near chance does not prove that nothing is "
+    "remembered."
 )
 
 
@@ -153,11 +154,11 @@ def compared_rows(store: BlockStore, seen: int, config: AuditConfig) -> tuple[ND
         count = min(map(len, inside))
         samples += [(held_out, inside[0][:count]), (train, rng.permutation(inside[1])[:count])]
     if not any(len(numbers) for _, numbers in samples):
-        raise ElektronError(f"{store.folder}: no held-out row is of a source that was trained on")
+        raise ElektronError(f"{store.folder}: no held-out row comes from a source that was trained on")
     rows = np.concatenate([split.take(numbers) for split, numbers in samples])
     membership = np.concatenate([np.full(len(n), split is train) for split, n in samples])
     if membership.sum() < 100:
-        log.warning("%d held-out rows only: the intervals will be wide", (~membership).sum())
+        log.warning("only %d held-out rows: the intervals will be wide", (~membership).sum())
     return rows, membership
 
 

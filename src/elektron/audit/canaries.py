@@ -73,7 +73,7 @@ def make_canaries(config: CanariesConfig) -> list[Secret]:
         ElektronError: the template or the numbers of copies are invalid, or the folder is not empty.
     """
     if "#" not in config.template:
-        raise ElektronError(f"--template {config.template!r} needs at least one #, the place of a random digit")
+        raise ElektronError(f"--template {config.template!r} needs at least one #, which becomes a random digit")
     secret = config.template[config.template.index("#") : config.template.rindex("#")]
     if any(character.isalnum() or character == "@" for character in secret):
         raise ElektronError(
@@ -138,7 +138,7 @@ def as_sentence(text: str, secret: Secret, tokenizer: PreTrainedTokenizerBase) -
     ids, end = encoded["input_ids"], secret.start + len(secret.secret)
     scored = tuple(a < end and b > secret.start for a, b in encoded["offset_mapping"])
     if tokenizer.unk_token_id in [id_ for id_, inside in zip(ids, scored, strict=True) if inside]:
-        raise ElektronError("the tokenizer reads secrets as [UNK]: write them in characters it has")
+        raise ElektronError("the tokenizer replaces secrets by [UNK]: use characters of its vocabulary")
     return Sentence(tuple(ids), scored)
 
 

@@ -78,7 +78,7 @@ def check(config: CompareConfig, runs: Sequence[Run]) -> None:
     if is_free(config.out):
         return
     if not any(config.out.glob("*/*/seed-*")):
-        raise ElektronError(f"{config.out} exists and is not a comparison's folder: choose another --out")
+        raise ElektronError(f"{config.out} exists and is not the folder of a comparison: choose another --out")
     for run in runs:
         folder = RunFolder(run.pretraining.out)
         if not folder.is_new():

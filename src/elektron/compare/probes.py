@@ -49,7 +49,7 @@ def parse_probes(texts: Sequence[str]) -> list[Probe]:
     probes = [parse_probe(text) for text in texts]
     names = [PRETRAINING, *(probe.name for probe in probes)]
     if repeated := [name for name in names if names.count(name) > 1]:
-        raise ElektronError(f"--probe: the name {repeated[0]} is taken: give one before the task, NAME=TASK …")
+        raise ElektronError(f"--probe: the name {repeated[0]} is taken: give another name before the task, NAME=TASK …")
     return probes
 
 
@@ -62,7 +62,7 @@ def parse_probe(text: str) -> Probe:
         values = parse_arguments(COMMAND, FinetuneConfig, shlex.split(command))
         for fixed in FIXED:
             if fixed in values:
-                raise ElektronError(f"{flags[fixed]} is set by the comparison: leave it out")
+                raise ElektronError(f"{flags[fixed]} is set by the comparison: remove the option")
         values |= {"model": PRETRAINING, "out": Path()}
         config = from_dict(FinetuneConfig, values, label=flags.__getitem__)
         refuse_missing_inputs(config)

@@ -42,7 +42,7 @@ def parse_budget(text: str) -> Budget:
     match = re.fullmatch(r"(\d+(?:\.\d+)?(?:e\+?\d+)?)(s|m|h|flops)", name)
     if match is None or not 0 < float(match[1]) < math.inf:
         raise ElektronError(
-            f"--budget must be a time such as 600s, 10m or 2h, or operations such as 2e15flops, got {text!r}"
+            f"--budget must be a time such as 600s, 10m or 2h, or FLOPs such as 2e15flops, got {text!r}"
         )
     amount, unit = float(match[1]), match[2]
     if unit == "flops":
@@ -58,7 +58,7 @@ def parse_budgets(texts: Sequence[str]) -> list[Budget]:
     """
     budgets = sorted(map(parse_budget, texts), key=lambda budget: budget.amount)
     if len({budget.kind for budget in budgets}) > 1:
-        raise ElektronError(f"--budget {' '.join(texts)}: give all as times or all as operations")
+        raise ElektronError(f"--budget {' '.join(texts)}: give all as times or all as FLOPs")
     if len({budget.amount for budget in budgets}) < len(budgets):
         raise ElektronError(f"--budget {' '.join(texts)}: two budgets are equal")
     return budgets
@@ -93,7 +93,7 @@ def variants(recipe: str, sweep: Sequence[str]) -> list[Variant]:
     recipes = [item for item in sweep if parse_item(item)[0] == RECIPE]
     values = parse_sweep(PretrainConfig, [item for item in sweep if item not in recipes], FIXED)
     if len(recipes) > 1:
-        raise ElektronError("--sweep: config is named twice: give all its values at once")
+        raise ElektronError("--sweep: config is given twice: give all values in one list")
     for item in recipes:
         values = {RECIPE: parse_item(item)[1]} | values
     shared = {name: options[0] for name, options in values.items() if len(options) == 1}

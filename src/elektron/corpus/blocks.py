@@ -192,7 +192,7 @@ class BlockStore:
             ElektronError: there are no blocks, or files are missing or of the wrong size.
         """
         if not (folder / MANIFEST).is_file():
-            raise ElektronError(f"{folder} holds no blocks (no {MANIFEST}): `elektron prepare` makes them")
+            raise ElektronError(f"{folder} holds no blocks (no {MANIFEST}): make them with `elektron prepare`")
         store = cls(folder, Manifest.load(folder / MANIFEST))
         for fault in store._faults(checksums=False):
             raise ElektronError(fault)
@@ -261,7 +261,7 @@ class BlockStore:
             if not path.is_file():
                 yield f"{path} is missing: prepare the blocks again"
             elif name in sizes and (size := path.stat().st_size) != sizes[name]:
-                yield str(_damaged(path, f"{size:,} bytes long, {sizes[name]:,} were written"))
+                yield str(_damaged(path, f"{size:,} bytes instead of {sizes[name]:,}"))
             elif checksums and file_sha256(path) != digest:
                 yield str(_damaged(path, "its checksum does not match"))
 
@@ -364,7 +364,7 @@ class Rows:
         except OSError as error:
             raise unreadable(self.folder / file.name, error, "") from error
         if count != into.nbytes:
-            raise _damaged(self.folder / file.name, "it has become shorter")
+            raise _damaged(self.folder / file.name, "it was truncated while it was open")
 
     def _descriptor(self, file: BlockFile) -> int:
         """The descriptor of a file, opened if necessary; the oldest one is closed if MAX_OPEN files are open."""
@@ -380,14 +380,14 @@ class Rows:
         try:
             size = os.fstat(self._descriptor(file)).st_size
             if size != file.bytes:
-                raise _damaged(path, f"{size:,} bytes long, {file.bytes:,} were written")
+                raise _damaged(path, f"{size:,} bytes instead of {file.bytes:,}")
             # The file is mapped only here, since pyarrow gives memory addresses, not file offsets.
             with pa.memory_map(str(path)) as source:
                 first = source.read_buffer(1).address
                 reader = pa.ipc.open_file(source)
                 count = reader.num_record_batches
                 if reader.schema != row_schema(self.manifest) or count != len(file.batches):
-                    raise _damaged(path, "its layout is not that of the manifest")
+                    raise _damaged(path, "its layout differs from the manifest")
                 offsets, rows = [], 0
                 for number in range(count):
                     batch = reader.get_batch(number)
@@ -400,7 +400,7 @@ class Rows:
                 raise unreadable(path, error, "") from error
             raise _damaged(path, first_line(error)) from error
         if rows != file.rows or not all(0 <= offset < size for offset in offsets):
-            raise _damaged(path, "its layout is not that of the manifest")
+            raise _damaged(path, "its layout differs from the manifest")
         return offsets
 
 

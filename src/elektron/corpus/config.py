@@ -101,11 +101,11 @@ class InspectConfig(ValidatedConfig):
     corpus: Positional[list[str]]
     """A corpus as for `prepare`, or one folder of prepared blocks."""
     tokenizer: str | None = None
-    """Folder or hub name of a tokenizer: adds tokens per word and how much becomes [UNK]."""
+    """Folder or hub name of a tokenizer: adds tokens per word and the fraction that becomes [UNK]."""
     redact: list[RedactKind] | None = None
-    """Kinds of personal data to look for, as for `prepare`: how often each occurs, and samples, partly
-    hidden. Nothing is written."""
+    """Kinds of personal data to look for, as for `prepare`: shows counts and partly hidden samples. No file
+    is written."""
     rows: NotNegative[int] = 5
-    """Rows of prepared blocks, or samples of each kind of `--redact`, to show."""
+    """Number of rows of prepared blocks, or of samples of each kind of `--redact`, to show."""
     text: str | None = None
     """Column that holds the text in jsonl, csv, parquet and hub data sets."""

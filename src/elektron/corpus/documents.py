@@ -165,7 +165,7 @@ class Corpus:
                 is_empty = False
                 yield document
         if is_empty:
-            raise ElektronError(f"{', '.join(self.sources)}: no document, the corpus is empty")
+            raise ElektronError(f"{', '.join(self.sources)}: the corpus is empty, it has no documents")
         if self.layouts and not self._reported:
             counts = [f"{layout} in {n} file{'s' * (n > 1)}" for layout, n in self.layouts.items()]
             log.info("text: %s", ", ".join(counts))

@@ -132,10 +132,10 @@ class RedactionCounts:
                 f"--redact {kind}",
                 f"{count:,}, in {documents:,} document{'s' * (documents != 1)}",
                 "worth a look" if count else "fine",
-                f"`prepare --redact` makes it {PLACEHOLDERS[kind]}; are the samples what they seem?",
+                f"`prepare --redact` replaces it by {PLACEHOLDERS[kind]}; check whether the samples are personal data",
                 self.samples[kind].texts,
             )
-        yield Finding("--redact finds a part only", NOT_FOUND)
+        yield Finding("--redact does not find all", NOT_FOUND)
 
 
 def inspect_corpus(config: InspectConfig) -> list[Finding]:
@@ -184,7 +184,7 @@ def _findings(counts: CorpusCounts, corpus: Corpus) -> Iterator[Finding]:
         f"{counts.line_lengths} characters",
         in_long_lines > 0.01,
         f"{in_long_lines:.0%} of the text is in lines of over {LONG_LINE:,} characters: are line "
-        "ends missing, or is it no prose?",
+        "ends missing, or is it not prose?",
     )
     undecodable = corpus.undecodable.total()
     worst = ", ".join(name for name, _ in corpus.undecodable.most_common(3))
@@ -200,7 +200,7 @@ def _findings(counts: CorpusCounts, corpus: Corpus) -> Iterator[Finding]:
         "exact duplicates",
         f"{counts.duplicates:,} documents, {duplicates:.1%}",
         duplicates > 0.05,
-        "`prepare` drops them; many of them may mean that a source is in twice",
+        "`prepare` drops them; many of them may mean that a source is included twice",
         wrong=duplicates > 0.5,
     )
     controls = sum(n for c, n in counts.characters.items() if CONTROL.fullmatch(c))
@@ -208,7 +208,7 @@ def _findings(counts: CorpusCounts, corpus: Corpus) -> Iterator[Finding]:
         "control and replacement characters",
         f"{controls:,}",
         controls > 0,
-        "WordPiece and Unigram tokenizers remove them; they may be traces of a wrong conversion",
+        "WordPiece and Unigram tokenizers remove them; they may come from a faulty conversion",
         wrong=controls / characters > 1e-4,
     )
     with_html = counts.with_html / documents
@@ -224,7 +224,7 @@ def _findings(counts: CorpusCounts, corpus: Corpus) -> Iterator[Finding]:
         "scripts",
         _percentages(scripts),
         _main(scripts) < 0.9,
-        "several scripts in one vocabulary: give it room with --vocab-size",
+        "several scripts share one vocabulary: consider a larger --vocab-size",
     )
     kind, reason = suggest_kind(counts.sample.texts)
     yield Finding("tokenizer", f"--kind {kind}: {reason}")

@@ -59,8 +59,8 @@ def prepare(config: PrepareConfig) -> Manifest:
     Redactor(kinds)  # raises an error at once if a library is missing
     if kinds and (added := add_placeholders(tokenizer)):
         log.info(
-            "%s: its copy in the blocks gets %d placeholders, %s; a vocabulary learned from the same "
-            "text may hold pieces of what is redacted: elektron tokenizer --redact",
+            "%s: %d placeholders are added to its copy in the blocks, %s; if the vocabulary was trained on this text, "
+            "it may contain pieces of redacted data: use elektron tokenizer --redact",
             *(config.tokenizer, len(added), " ".join(added)),
         )
     plan = Manifest(
@@ -135,7 +135,7 @@ def _existing_blocks(out: Path, plan: Manifest) -> Manifest:
     if differences:
         raise ElektronError(f"{out} holds other blocks ({', '.join(differences)}): choose another --out")
     store.verify()
-    log.info("%s: blocks of files with the same names and sizes exist already, undamaged", out)
+    log.info("%s: undamaged blocks of files with the same names and sizes already exist", out)
     return existing
 
 
@@ -172,9 +172,9 @@ def _refuse_too_little(name: str, held_out: float, manifest: Manifest) -> None:
     """Raise ElektronError if there is nothing to train on or to evaluate on."""
     train, validation = (manifest.splits[split] for split in SPLITS)
     if held_out and train.documents + validation.documents == 1:
-        raise ElektronError(f"{name}: one document only, which cannot be split: give more documents, or --validation 0")
+        raise ElektronError(f"{name}: only one document, which cannot be split: give more documents, or --validation 0")
     if not train.rows:
-        raise ElektronError(f"{name}: nothing to train on: give more text or a lower --validation than {held_out}")
+        raise ElektronError(f"{name}: nothing to train on: give more text, or a --validation below {held_out}")
     if held_out and not validation.rows:
         raise ElektronError(f"{name}: no text in the held-out documents: give more documents, or --validation 0")
     for member, weight in manifest.weights.items():

@@ -38,7 +38,9 @@ def read_weights(sources: Sequence[str]) -> dict[str, float]:
     name = ", ".join(sources)
     from_yaml = any(Path(source).suffix in (".yaml", ".yml") for source in sources)
     if from_yaml and len(sources) > 1:
-        raise ElektronError(f"{name}: a YAML file of a mixture cannot be combined with other sources: list them in it")
+        raise ElektronError(
+            f"{name}: a YAML file of a mixture cannot be combined with other sources: list them in that file"
+        )
     if from_yaml:
         sources = _sources_in_yaml(Path(sources[0]))
     weights: dict[str, float] = {}
@@ -51,7 +53,7 @@ def read_weights(sources: Sequence[str]) -> dict[str, float]:
         except ValueError:
             continue  # an = in the name of a file, which is then missing
         if not 0 <= weights[member] < math.inf:
-            raise ElektronError(f"{source}: a weight must be a positive number, or 0 to hold out only")
+            raise ElektronError(f"{source}: a weight must be a positive number, or 0 for evaluation only")
     if weights and len(weights) < len(sources):
         raise ElektronError(f"{name}: give each source of a mixture once, with its weight, as SOURCE=WEIGHT")
     if from_yaml and not weights:
@@ -164,5 +166,5 @@ def _unique_files(source: str, paths: Iterable[Path]) -> list[Path]:
     if skipped:
         more = f" and {len(skipped) - MAX_LISTED:,} more" if len(skipped) > MAX_LISTED else ""
         listed = ", ".join(skipped[:MAX_LISTED])
-        log.warning("%s: not read, neither files nor links to files: %s%s", source, listed, more)
+        log.warning("%s: skipped, because these are neither files nor links to files: %s%s", source, listed, more)
     return sorted(by_target.values())

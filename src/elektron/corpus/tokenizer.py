@@ -53,7 +53,7 @@ def train_tokenizer(config: TokenizerConfig) -> PreTrainedTokenizerBase:
     made_from = {"corpus": config.corpus, "corpus_fingerprint": corpus.fingerprint, "options": options}
     if not is_free(config.out):
         _refuse_another(config.out, made_from)
-        log.info("%s: the same tokenizer is there already", config.out)
+        log.info("%s: the same tokenizer already exists", config.out)
         return load_tokenizer(str(config.out))
 
     placeholders = len(PLACEHOLDERS) if kinds else 0
@@ -61,7 +61,7 @@ def train_tokenizer(config: TokenizerConfig) -> PreTrainedTokenizerBase:
         least = len(SPECIAL_TOKENS) + placeholders + 1
         raise ElektronError(f"--vocab-size must be at least {least} with the placeholders of --redact")
     if corpus.weights:
-        log.warning("%s: weights have an effect in `elektron prepare` only", name)
+        log.warning("%s: weights only have an effect in `elektron prepare`", name)
     with atomic_folder(config.out) as folder:
         texts = partial(_texts, corpus, redactor)
         room = config.vocab_size - placeholders
@@ -114,7 +114,7 @@ def load_tokenizer(name: str, needed: Sequence[str] = NEEDED) -> PreTrainedToken
     if folder.exists() and not any(
         (folder / file).is_file() for file in ("tokenizer.json", "tokenizer_config.json", "vocab.txt")
     ):
-        raise ElektronError(f"{name}: no tokenizer (no tokenizer.json): `elektron tokenizer` makes one")
+        raise ElektronError(f"{name}: no tokenizer (no tokenizer.json): make one with `elektron tokenizer`")
     refuse_missing_folder(name)
     tokenizer = load_tokenizer_files(name)
     if not tokenizer.is_fast:
@@ -124,9 +124,11 @@ def load_tokenizer(name: str, needed: Sequence[str] = NEEDED) -> PreTrainedToken
         raise ElektronError(f"{name}: the tokenizer lacks {', '.join(missing)}; it needs all of {', '.join(needed)}")
     ids = [getattr(tokenizer, f"{kind}_token_id") for kind in needed]
     if len(set(ids)) < len(ids):
-        raise ElektronError(f"{name}: some of the special tokens {', '.join(needed)} are one token: each needs its own")
+        raise ElektronError(
+            f"{name}: some of the special tokens {', '.join(needed)} have the same id: each needs its own"
+        )
     if not tokenizer("a")["input_ids"]:
-        raise ElektronError(f"{name}: the tokenizer makes no tokens of a text: is tokenizer.json damaged?")
+        raise ElektronError(f"{name}: the tokenizer returns no tokens for a text: is tokenizer.json damaged?")
     _warn_of_capitals(name, tokenizer)
     return tokenizer
 
@@ -181,7 +183,7 @@ def _refuse_another(out: Path, made_from: dict[str, Any]) -> None:
         existing = read_json(out / MADE_FROM)
         options, corpus = dict(existing["options"]), existing["corpus_fingerprint"]
     except (OSError, *MALFORMED):
-        raise ElektronError(f"{out} exists and is no tokenizer of `elektron tokenizer`: choose another --out") from None
+        raise ElektronError(f"{out} exists and was not written by `elektron tokenizer`: choose another --out") from None
     differences = [
         f"--{name.replace('_', '-')} {options.get(name)} there, {value} here"
         for name, value in made_from["options"].items()

@@ -100,12 +100,12 @@ class Estimator:
 
     def __init__(self, config: EstimateConfig) -> None:
         if config.data is not None and (config.vocab_size or config.seq_len):
-            raise ElektronError("--vocab-size and --seq-len follow from the blocks: leave them out")
+            raise ElektronError("--vocab-size and --seq-len are those of the blocks: remove the options")
         if config.throughput is not None and config.probe:
             raise ElektronError("--throughput and --probe cannot be used together")
         local = "gpu" if torch.cuda.is_available() else "cpu"
         if config.probe and config.target not in (None, local):
-            raise ElektronError(f"--probe measures this machine's {local.upper()}: leave out --target {config.target}")
+            raise ElektronError(f"--probe measures this machine's {local.upper()}: remove --target {config.target}")
         self.options = config
         self.target = config.target or local
         self.config = resolve(with_released_sizes(config))
@@ -275,7 +275,7 @@ def read_size(size: str) -> float:
 def assumed_manifest(config: EstimateConfig) -> Manifest:
     """A manifest of blocks that do not exist yet; ElektronError if their sizes are not given."""
     if config.vocab_size is None or config.seq_len is None:
-        raise ElektronError("give --data, a folder of blocks, or --vocab-size and --seq-len where there are none yet")
+        raise ElektronError("give --data, a folder of blocks, or --vocab-size and --seq-len if there are none yet")
     return Manifest(
         seq_len=config.seq_len,
         packing="dense",
@@ -310,8 +310,8 @@ def table(result: Estimate, config: EstimateConfig) -> str:
         ("FLOPs", length.flops, "{:.4g}".format, "matrix products, forward and backward"),
         *([("passes over the corpus", length.passes, "{:.3g}".format, "")] if config.data else []),
         ("time", length.seconds, format_duration, "without evaluation and saving"),
-        ("tokens a second", length.tokens_per_second, "{:,.0f}".format, source),
-        ("memory of a device", memory.total, size, f"{result.rows_at_once:,} rows at once{fits}"),
+        ("tokens per second", length.tokens_per_second, "{:,.0f}".format, source),
+        ("memory per device", memory.total, size, f"{result.rows_at_once:,} rows at once{fits}"),
         ("  weights", memory.weights, size, "fp32"),
         ("  gradients", memory.gradients, size, ""),
         ("  optimizer", memory.optimizer, size, ""),

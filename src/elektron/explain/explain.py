@@ -87,5 +87,5 @@ def explain(config: ExplainConfig) -> dict[str, Any]:
     for name, meaning in trust_warnings(result).items():
         log.warning("%s: %s", name, meaning)
     metrics = (f"{tile.name.lower()} {tile.value} ({tile.meaning.rstrip('.')})" for tile in tiles(result).tiles)
-    log.info("%s", "; ".join(metrics) or "no text has two words or more: how faithful the order is cannot be measured")
+    log.info("%s", "; ".join(metrics) or "no text has two or more words: faithfulness cannot be measured")
     return result

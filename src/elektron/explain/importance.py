@@ -117,7 +117,7 @@ def attention_between_words(model: PreTrainedModel, reading: Reading) -> NDArray
     layers = getattr(model(**reading.inputs, output_attentions=True), "attentions", None)
     if not layers or layers[0] is None:
         raise ElektronError(
-            f"models of type {model.config.model_type} do not give their attention weights: use "
+            f"models of type {model.config.model_type} do not return attention weights: use "
             "--method integrated-gradients"
         )
     weights = torch.stack([layer[0] for layer in layers]).float().cpu()

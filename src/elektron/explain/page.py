@@ -22,7 +22,7 @@ LONGEST_GAP = 20
 MAX_ATTENTION_TEXTS = 10
 """Maximum number of texts on a page with tables of attention."""
 CAUTION = (
-    "Attention weights are no explanation of the answer: they say which positions a head mixes, not what the answer "
+    "Attention weights do not explain the answer: they show which positions a head combines, not what the answer "
     "depends on. Other weights can give the same answer (Jain and Wallace 2019)."
 )
 
@@ -83,7 +83,7 @@ def trust_warnings(result: dict[str, Any]) -> dict[str, str]:
     if better is False:
         warnings["Not better than chance"] = (
             "masking words in this order changes the answers no more than masking words in a random order: do not "
-            "believe it"
+            "rely on it"
         )
     if better is None:
         warnings["Not tested"] = (
@@ -92,8 +92,8 @@ def trust_warnings(result: dict[str, Any]) -> dict[str, str]:
         )
     if large := result.get("gap", {}).get("large"):
         warnings["Large gaps"] = (
-            f"the attributions of {integer(large)} answers miss the change of the score by more than "
-            f"{percent(LARGE_GAP, 0)}: more --steps make them exact"
+            f"the attributions of {integer(large)} answers differ from the change of the score by more than "
+            f"{percent(LARGE_GAP, 0)}: increase --steps"
         )
     return warnings
 
@@ -101,9 +101,9 @@ def trust_warnings(result: dict[str, Any]) -> dict[str, str]:
 def legend() -> page.Legend:
     """The meaning of the two colors and of the dotted underline."""
     samples = [
-        (Token("for", False, 0.8), "speaks for the answer"),
-        (Token("against", False, -0.8), "speaks against it"),
-        (Token("word", False, dotted=True), "what the answer is about"),
+        (Token("for", False, 0.8), "raises the score of the answer"),
+        (Token("against", False, -0.8), "lowers the score"),
+        (Token("word", False, dotted=True), "words that the answer is about"),
     ]
     return page.Legend([Cell(tokens=[token, Token(meaning)]) for token, meaning in samples])
 
@@ -121,7 +121,7 @@ def answer_blocks(explanation: Explanation) -> list[Block]:
         )
         blocks.append(note("answer ", Cell(explained.answer.name, strong=True), scores))
         blocks += [Text([Cell(tokens=tokens)], "shaded") for tokens in shaded(explanation.reading, explained)]
-    return blocks or [text("No tag but O is predicted: there is nothing to explain.")]
+    return blocks or [text("All predicted tags are O: there is nothing to explain.")]
 
 
 def shaded(reading: Reading, explained: ExplainedAnswer) -> list[list[Token]]:
@@ -178,10 +178,10 @@ def attention_blocks(explanation: Explanation) -> list[Block]:
 def meaning(attention: bool) -> list[Block]:
     """Text on the meaning of the metrics and the shades, and on their limits."""
     measures = (
-        "Comprehensiveness is how far the probability of the answer falls when the words that come first are masked, "
-        "sufficiency when all others are; both are means over "
-        f"{', '.join(percent(fraction, 0) for fraction in FRACTIONS)} of the words (DeYoung et al. 2020). Of a number "
-        "it is how far the number changes."
+        "Comprehensiveness is how far the probability of the answer falls when the most important words are masked, "
+        "sufficiency how far it falls when all others are masked; both are means over "
+        f"{', '.join(percent(fraction, 0) for fraction in FRACTIONS)} of the words (DeYoung et al. 2020). For a "
+        "regression they are how far the number changes."
     )
     if attention:
         return [
@@ -194,14 +194,14 @@ def meaning(attention: bool) -> list[Block]:
         ]
     return [
         text(
-            "The score is the log-odds of the answer, summed over the tags of an entity or the ends of a span; of a "
+            "The score is the log-odds of the answer, summed over the tags of an entity or the ends of a span; for a "
             "regression it is the number. Attributions are its integrated gradients along the straight line from the "
-            "text with every word masked to the text, and add up to the change of the score; the convergence gap says "
-            "how far they miss it."
+            "text with every word masked to the text, and add up to the change of the score; the convergence gap is "
+            "the remaining difference."
         ),
         text(measures),
         text(
-            "A shade says what the score depends on in this model, not what is right, and nothing about how words act "
-            "together. Shades are relative to the strongest word of each answer."
+            "Shades show what the score depends on in this model, not what is correct, and do not show interactions of "
+            "words. They are relative to the strongest word of each answer."
         ),
     ]

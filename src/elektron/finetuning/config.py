@@ -197,7 +197,7 @@ class FinetuneConfig(FilesConfig):
     """Longest input in tokens; longer inputs are shortened, see --truncation (default: 512, or 256 for generated text,
     but at most what the encoder can read)."""
     truncation: Truncation | None = None
-    """What is read of longer texts: the beginning, beginning and end, or all of it in overlapping windows
+    """Which part of longer texts is read: the beginning, beginning and end, or all of it in overlapping windows
     (default: head)."""
     stride: NotNegative[int] | None = None
     """Tokens by which windows overlap."""

@@ -123,7 +123,7 @@ def is_causal(name: str, encoder: PreTrainedModel) -> bool:
         first, second = (encoder.eval()(read).last_hidden_state[:, 0] for read in (ids, other))
     except LOAD_ERRORS as error:
         raise ElektronError(
-            f"{name} cannot read {PROBE_TOKENS} tokens ({first_line(error)}): is it an encoder of text?"
+            f"{name} cannot read {PROBE_TOKENS} tokens ({first_line(error)}): is it a text encoder?"
         ) from error
     return bool(torch.equal(first, second))
 
@@ -133,8 +133,8 @@ def check_token_ids(name: str, tokenizer: PreTrainedTokenizerBase, vocab_size: i
     highest = max(*tokenizer.get_vocab().values(), *tokenizer("a", "a")["input_ids"])
     if highest >= vocab_size:
         raise ElektronError(
-            f"{name}: its tokenizer has the id {highest:,} and the model {vocab_size:,} embeddings: they do not "
-            "belong together"
+            f"{name}: its tokenizer has the token id {highest:,}, but the model has {vocab_size:,} embeddings: they "
+            "do not belong to the same model"
         )
 
 

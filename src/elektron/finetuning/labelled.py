@@ -95,8 +95,8 @@ def read_labelled(config: FinetuneConfig) -> Labelled:
     remarks = []
     if not test:
         remarks.append(
-            "the metrics are those of the rows that the model was chosen on, and too high: "
-            "--test FILE, or a fraction of --train such as --test 0.2, gives metrics of other rows"
+            "the metrics are computed on the rows that the model was chosen on, and therefore too high: "
+            "give --test FILE, or a fraction of --train such as --test 0.2"
         )
     eval_files, test_files = ([] if held_out_fraction(files) else files for files in (config.eval, config.test))
     for files, others, remark in (
@@ -131,8 +131,8 @@ def hold_out(
     count = round(len(records) * fraction)
     if not 0 < count < len(records):
         raise ElektronError(
-            f"{fraction:g} of {len(records)} rows cannot be held out, {count} would be held out and "
-            f"{len(records) - count} be left: give another fraction, or a file, with --eval or --test"
+            f"{fraction:g} of {len(records)} rows cannot be held out ({count} held out, "
+            f"{len(records) - count} left): give another fraction, or a file, with --eval or --test"
         )
     drawn = stratified(records, len(records) - count, seed, by_class)
     train = [record for index, record in enumerate(records) if index in drawn]
@@ -202,7 +202,7 @@ def _log_classes(task: str, records: Sequence[Record]) -> None:
         log.warning("%s is a class here, with %s rows: drop them if it means that there is no label", names, rows)
     by_case = Counter(name.casefold() for name in counts)
     if similar := sorted(name for name in counts if by_case[name.casefold()] > 1):
-        log.warning("these classes differ by case alone: %s", comma_list(similar))
+        log.warning("these classes differ only in case: %s", comma_list(similar))
 
 
 def class_counts(records: Iterable[Record]) -> Counter[str]:

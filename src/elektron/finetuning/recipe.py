@@ -180,7 +180,7 @@ def check(config: FinetuneConfig) -> None:
     if config.patience is not None and (config.keep or default_keep(config.task)) == "last":
         raise ElektronError("--patience needs --keep best: without it no epoch is the best on eval")
     if config.tokenizer is not None and not scratch:
-        raise ElektronError("--tokenizer is for scratch:RECIPE: a model has its own")
+        raise ElektronError("--tokenizer is for scratch:RECIPE: pretrained models have their own")
     if config.baseline == "scratch" and scratch:
         raise ElektronError("--baseline scratch compares with a pretrained --model")
     if config.label_smoothing and config.task in WITHOUT_CLASSES:
@@ -190,7 +190,7 @@ def check(config: FinetuneConfig) -> None:
     if config.micro_batch_size is not None and config.micro_batch_size > batch_size:
         raise ElektronError(f"--micro-batch-size {config.micro_batch_size} is more than --batch-size {batch_size}")
     if config.layer_decay == 0 and config.task == "embedding":
-        raise ElektronError("--layer-decay 0 trains the head alone, and embedding has none")
+        raise ElektronError("--layer-decay 0 trains only the head, which task embedding does not have")
 
 
 def refuse_long_stride(stride: int | None, length: int) -> None:
@@ -211,7 +211,7 @@ def check_private(config: FinetuneConfig) -> None:
                 raise ElektronError(f"--{name} is for --private")
         return
     if config.epsilon is None:
-        raise ElektronError("--private needs --epsilon: how much may be revealed, such as 8")
+        raise ElektronError("--private needs --epsilon, the privacy budget, such as 8")
     if config.task not in PRIVATE_TASKS:
         raise ElektronError(f"--private is for {comma_list(PRIVATE_TASKS)}, not for {config.task}")
     swept = [name for name in NOISE_SETTINGS if name in combinations(config.sweep)[0]]

@@ -131,7 +131,7 @@ def export(config: ExportConfig) -> dict[str, Any]:
         size = format_quantity(sum(part.stat().st_size for part in file.parent.iterdir()), "bytes")
     longest = max(length for _, length in result["shapes"])
     echo(
-        f"{result['file']}: {result['precision']}, {size}, reads {', '.join(source.inputs)}, gives "
+        f"{result['file']}: {result['precision']}, {size}, inputs {', '.join(source.inputs)}, outputs "
         f"{', '.join(source.outputs)}\n"
         f"Largest difference from PyTorch on inputs of {len(result['shapes'])} shapes, up to {longest} tokens: "
         f"{result['largest_difference']:.2g}"

@@ -73,13 +73,15 @@ def check_consistency(model: str, task: Task, tokenizer: PreTrainedTokenizerBase
     labels = getattr(task, "labels", None)
     if labels is not None and len(labels) != config.num_labels:
         raise ElektronError(
-            f"{model}: {TASK_FILE} has {len(labels)} labels and the network {config.num_labels}: "
-            "they do not belong together"
+            f"{model}: {TASK_FILE} has {len(labels)} labels, but the network has {config.num_labels}: "
+            "they are not of the same model"
         )
     encoder = config.encoder if config.is_encoder_decoder else config
     longest = longest_input(encoder)
     if task.max_length > longest:
-        raise ElektronError(f"{model}: by {TASK_FILE} it reads {task.max_length} tokens, and its network {longest}")
+        raise ElektronError(
+            f"{model}: max_length in {TASK_FILE} is {task.max_length}, but the network reads only {longest} tokens"
+        )
     check_token_ids(model, tokenizer, encoder.vocab_size)
     if isinstance(task, SequenceToSequence):
         check_token_ids(model, task.tokenizer, config.decoder.vocab_size)

@@ -171,7 +171,9 @@ def _npy(path: Path) -> Iterator[Write]:
     def write(rows: Sequence[Row]) -> None:
         name = f"{PREFIX}embedding"
         if name not in rows[0]:
-            raise ElektronError("a file .npy has embeddings only, and this model makes none: choose another format")
+            raise ElektronError(
+                "an .npy file has only embeddings, which this model does not compute: choose another format"
+            )
         parts.append(np.array([row[name] for row in rows], dtype=np.float32))
 
     yield write

@@ -154,7 +154,7 @@ class SemanticSearch:
     def __init__(self, corpus: Corpus, embed_passage: Answerer, embed_query: Answerer, count: int) -> None:
         self.passages = [passage for passage, _ in read_passages(corpus)]
         if not self.passages:
-            raise ElektronError(f"{', '.join(corpus.sources)}: there is no text in it")
+            raise ElektronError(f"{', '.join(corpus.sources)}: the corpus has no text")
         self.embed_query = embed_query
         self.count = count
         records = [Record({"text": each.text}, {}, each.source) for each in self.passages]

@@ -71,7 +71,7 @@ def decompress(path: Path, file: IO[bytes]) -> Iterator[bytes]:
     stream: Any = file
     if compression := COMPRESSIONS.get(path.suffix.lower()):
         if path.stat().st_size == 0:
-            raise ElektronError(f"{path}: empty, though {compression} never is: fetch it again")
+            raise ElektronError(f"{path}: empty, so not a valid {compression} file: fetch it again")
         stream = pa.CompressedInputStream(pa.PythonFile(file, "r"), compression)
     size = FIRST_BYTES
     while True:
@@ -129,7 +129,7 @@ def decode(
 def _refuse_binary(name: str, first: bytes, advice: str) -> None:
     """Raise ElektronError if the first chunk of a file is not text in UTF-8."""
     if b"\0" in first:
-        raise ElektronError(f"{name}: a binary file (it has NUL bytes), give files of text")
+        raise ElektronError(f"{name}: a binary file (it has NUL bytes): give text files")
     # The chunk may end inside a character; what is cut off there is not counted.
     text = codecs.getincrementaldecoder("utf-8")("surrogateescape").decode(first)
     undecodable = len(LONE_SURROGATE.findall(text))
@@ -232,7 +232,7 @@ def limit_line_length(name: str, chunks: Iterable[str]) -> Iterator[str]:
         length = len(chunk) - end - 1 + (length if end < 0 else 0)
         if length > MAX_FIELD_CHARACTERS:
             raise ElektronError(
-                f"{name}: a line of more than {MAX_FIELD_CHARACTERS:,} characters: is it of another format?"
+                f"{name}: a line of more than {MAX_FIELD_CHARACTERS:,} characters: is it in another format?"
             )
         yield chunk
 
@@ -307,12 +307,12 @@ def _read_json_document(name: str, chunks: Iterator[str], in_array: bool) -> Ite
             yield value
         if in_array and text[position : position + 1] == "]":
             if text[position + 1 :].strip() or next(chunks, "").strip():
-                raise ElektronError(f"{name}: there is more behind the end of the JSON array")
+                raise ElektronError(f"{name}: there is more after the end of the JSON array")
             return
         text = text[position:]
         needed = 2 * len(text)
     if in_array:
-        raise ElektronError(f"{name}: the JSON array has no end: is the file cut off?")
+        raise ElektronError(f"{name}: the JSON array is not closed: is the file truncated?")
 
 
 def read_csv_rows(

@@ -75,7 +75,7 @@ class VocabularyChange:
         empty = sum(not ids for ids in pieces)
         log.info(
             f"vocabulary of {len(pieces):,} tokens: {kept:,} keep their embedding, {len(pieces) - kept - empty:,} "
-            f"start from the mean of their pieces, {empty:,} from the mean of all"
+            f"start from the mean of their pieces, {empty:,} from the mean of all embeddings"
         )
         return cls(pieces, special_ids(new))
 
@@ -142,7 +142,7 @@ def change_vocabulary(
     """Convert the tensors of `state` that have a row for each token, and the token ids in `config`."""
     padding = vocabulary.special_ids["pad"]
     if config.model_type == "mpnet" and padding != 1:
-        raise ElektronError(f"mpnet needs a tokenizer whose padding token has the id 1, and this one's is {padding}")
+        raise ElektronError(f"mpnet needs a tokenizer whose padding token has the id 1, but this one's is {padding}")
     if first_position(config) and padding > MAX_PADDING_ID:
         raise ElektronError(
             f"{config.model_type} numbers positions from the padding token's id, which is {padding} in this "
@@ -184,7 +184,7 @@ def stretch(config: Any, factor: float) -> None:
 def kind_of_positions(network: PreTrainedModel) -> str:
     """A phrase for the log that says how a network's positions are extended."""
     if any(name.endswith(POSITIONS) for name in network.state_dict()):
-        return "learned ones are interpolated"
+        return "learned position embeddings are interpolated"
     if hasattr(network.config, "rope_theta") or hasattr(network.config, "rope_parameters"):
-        return "the base of rotary ones grows"
-    return "relative ones keep their buckets"
+        return "the base of the rotary embeddings is increased"
+    return "relative-position buckets are unchanged"

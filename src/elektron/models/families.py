@@ -224,7 +224,7 @@ FAMILIES: dict[str, Family] = {
 
 def no_config_from_sizes(sizes: Sizes, vocab_size: int, special_ids: Mapping[str, int]) -> PreTrainedConfig:
     """The `make_config` of families that are only continued from released checkpoints: raises ElektronError."""
-    raise ElektronError("encoders of this family are only continued: give --init-from")
+    raise ElektronError("this family cannot be trained from random weights: give --init-from")
 
 
 def released(name: str, classes: str, token_logits: NetworkLogits, **options: Any) -> Family:
@@ -288,7 +288,7 @@ def check_sizes(network: str, sizes: Sizes) -> None:
         ElektronError: a size is 0, or the heads do not divide the width into even parts.
     """
     if min(getattr(sizes, field.name) for field in dataclasses.fields(sizes) if field.name != "dropout") < 1:
-        raise ElektronError(f"the {network} would have a size of 0 ({sizes}): enlarge network.* or generator_width")
+        raise ElektronError(f"the {network} would have a size of 0 ({sizes}): increase network.* or generator_width")
     if sizes.hidden_size % sizes.num_attention_heads:
         raise ElektronError(
             f"the {network} cannot split a width of {sizes.hidden_size} over {sizes.num_attention_heads} heads: "

@@ -65,12 +65,12 @@ class OnnxModel(nn.Module):
         shapes = {each.name: each.shape for each in self.session.get_outputs()}
         if not {INPUTS[0]} <= set(self.inputs) <= set(INPUTS) or not shapes.keys() >= set(outputs):
             raise ElektronError(
-                f"{path} reads {', '.join(self.inputs)} and gives {', '.join(shapes)}; expected are "
+                f"{path} has the inputs {', '.join(self.inputs)} and outputs {', '.join(shapes)}; expected are "
                 f"{', '.join(INPUTS)} and {', '.join(outputs)}: it belongs to another task, or is not an encoder"
             )
         width = shapes.get("logits", [config.num_labels])[-1]
         if isinstance(width, int) and width != config.num_labels:
-            raise ElektronError(f"{path} gives {width} logits, and its config.json has {config.num_labels} labels")
+            raise ElektronError(f"{path} outputs {width} logits, but its config.json has {config.num_labels} labels")
 
     def forward(
         self,

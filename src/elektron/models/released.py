@@ -78,7 +78,7 @@ def load_pair(
     elif same:
         if not has_token_head:
             raise ElektronError(
-                f"{name} has no head that predicts tokens, and a generator needs one: choose --generator small"
+                f"{name} has no masked-language-model head, which a generator needs: choose --generator small"
             )
         generator = copy.deepcopy(masked_lm)
     elif generator_sizes is not None:
@@ -95,19 +95,19 @@ def load_pair(
         pair.masked_lm = masked_lm
     positions = sizes_of(config).max_position_embeddings
     if length > positions:
-        log.info(f"{name}: {positions} positions become {length}: {kind_of_positions(masked_lm)}")
+        log.info(f"{name}: extended from {positions} to {length} positions: {kind_of_positions(masked_lm)}")
     if generator is None:
         return pair
     new = []
     if not has_detection_head:
-        new.append("the head for replaced tokens")
+        new.append("the replaced-token-detection head")
         pair.new_parts.append(DISCRIMINATOR)
     if generator_sizes is not None and generator_name is None:
         if not has_token_head:
-            new.append("the head that predicts tokens")
+            new.append("the masked-language-model head")
         if not has_token_head or generator_sizes.hidden_size != sizes_of(config).hidden_size:
             pair.new_parts.append(GENERATOR)
-    log.info("%s: new parts: %s", name, " and ".join(new) or "none")
+    log.info("%s: newly initialized: %s", name, " and ".join(new) or "none")
     return pair
 
 
@@ -123,8 +123,8 @@ def pair_with_generator(
     generator_family = released_family(generator_name, config)
     if sharing == "gdes" and sizes_of(config).embedding_size != sizes.embedding_size:
         raise ElektronError(
-            f"gdes needs embeddings of one width: those of {generator_name} are "
-            f"{sizes_of(config).embedding_size} wide, network.embedding_size is {sizes.embedding_size}"
+            f"--sharing gdes needs equal embedding sizes: {generator_name} has {sizes_of(config).embedding_size}, "
+            f"network.embedding_size is {sizes.embedding_size}"
         )
     generator = load_network(generator_family.generator_class, generator_name)
     discriminator = build_pair(family, sizes, None, config.vocab_size, special_ids).discriminator
@@ -195,11 +195,9 @@ def resolve_sharing(generator: PreTrainedModel, discriminator: PreTrainedModel, 
     if equal:
         return sharing or "embeddings"
     if sharing is None:
-        log.info("generator and discriminator come with different embeddings: each keeps its own (--sharing none)")
+        log.info("the embeddings of generator and discriminator differ: each keeps its own (--sharing none)")
     elif sharing in ("tokens", "embeddings", "all"):
-        log.warning(
-            "--sharing %s: the generator's own embeddings, which differ, are replaced by the discriminator's", sharing
-        )
+        log.warning("--sharing %s: the generator's different embeddings are replaced by the discriminator's", sharing)
     return sharing or "none"
 
 
@@ -208,7 +206,7 @@ def check_generator(name: str, discriminator: PreTrainedConfig, generator_name: 
     generator = load_configuration(generator_name)
     if sharing == "all" and sizes_of(discriminator) != sizes_of(generator):
         raise ElektronError(
-            f"--sharing all needs two networks of one size, unlike {name} and {generator_name}: choose embeddings"
+            f"--sharing all needs networks of equal size, but {name} and {generator_name} differ: choose embeddings"
         )
     networks = (discriminator, generator)
     common = {"model_type": [config.model_type for config in networks]}

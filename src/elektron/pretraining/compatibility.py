@@ -57,7 +57,7 @@ def start_conflicts(config: PretrainConfig) -> Iterator[str]:
             yield "--replace-tokenizer has no effect without --init-from"
         return
     if config.network.embedding_init == "cooccurrence":
-        yield "--network.embedding-init cooccurrence is for new networks: leave it out, or --init-from"
+        yield "--network.embedding-init cooccurrence only applies to new networks: remove it, or --init-from"
     if config.generator is not None and config.objective == "mlm":
         yield f"--generator {config.generator} has no effect under objective mlm, which has no generator"
 
@@ -87,8 +87,8 @@ def plan_conflicts(config: PretrainConfig) -> Iterator[str]:
             yield "--generator small has to be trained, not frozen: choose --generator same or --plan joint"
     if plan == "two_stage" and config.init_from is not None:
         yield (
-            "plan two_stage copies the generator into the discriminator halfway, and would overwrite "
-            "that of --init-from: choose --plan joint or alternating"
+            "plan two_stage copies the generator into the discriminator halfway, which would overwrite the "
+            "discriminator of --init-from: choose --plan joint or alternating"
         )
 
 
@@ -122,16 +122,16 @@ def network_conflicts(config: PretrainConfig) -> Iterator[str]:
     """Conflicts of family and sizes, of compilation with FSDP, and of masking options."""
     network, family = config.network, config.family
     if family in WIDE_EMBEDDINGS and network.embedding_size != network.hidden_size:
-        yield f"embeddings of {family} are as wide as the network: leave out --network.embedding-size"
+        yield f"embeddings of {family} have the size of the hidden states: remove --network.embedding-size"
     if family in SHALLOWER_GENERATOR and network.generator_width != 1:
         yield (
-            f"the generator of {family} is made smaller by fewer layers, not by less width: "
+            f"the generator of {family} has fewer layers instead of a smaller width: "
             "use --network.generator-layers instead of --network.generator-width"
         )
     if config.parallel == "fsdp" and config.compile:
         yield (
             "--parallel fsdp gathers the weights of a layer in hooks, which torch.compile does not compile with it: "
-            "leave out --compile, or choose --parallel ddp"
+            "remove --compile, or choose --parallel ddp"
         )
     if config.masking.segmenter is not None and config.masking.unit != "whole_word":
         yield "--masking.segmenter has no effect without --masking.unit whole_word"
@@ -152,6 +152,6 @@ def schedule_conflicts(config: PretrainConfig) -> Iterator[str]:
                 yield f"{name} needs a run whose length is in steps or tokens"
     if last_probability is not None and last_probability > config.masking.mask_probability:
         yield (
-            f"--masking.final-mask-probability {last_probability:g} is above --masking.mask-probability "
-            f"{config.masking.mask_probability:g}, from which it falls"
+            f"--masking.final-mask-probability {last_probability:g} must be at most --masking.mask-probability, "
+            f"{config.masking.mask_probability:g}"
         )

@@ -41,7 +41,7 @@ def should_compile(config: PretrainConfig, device: torch.device, flops: float | 
         # Triton needs a C compiler.
         has_compiler = any(map(shutil.which, filter(None, (os.environ.get("CC"), "gcc", "clang"))))
         if not has_compiler:
-            log.warning("there is no C compiler, so the run is not compiled, and slower")
+            log.warning("no C compiler found: the run is not compiled, and slower")
         return has_compiler
     # Inductor needs a C++ compiler.
     if config.family != "elektron" or shutil.which(os.environ.get("CXX", "g++")) is None:

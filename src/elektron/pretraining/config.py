@@ -143,9 +143,9 @@ class PlanOptions:
     generator_steps: AboveZero[int] | None = None
     """two_stage: steps of the first stage, which trains the generator alone (default: half of the run)."""
     generator_turn: AboveZero[int] | None = None
-    """alternating: steps in a row for the generator (default: 1)."""
+    """alternating: consecutive steps for the generator (default: 1)."""
     discriminator_turn: AboveZero[int] | None = None
-    """alternating: steps in a row for the discriminator (default: 1)."""
+    """alternating: consecutive steps for the discriminator (default: 1)."""
     similarity: NotNegative[float] | None = None
     """alternating: weight of the KL divergence of the discriminator's token distribution from the generator's, at
     masked positions (default: 0)."""
@@ -184,8 +184,8 @@ class OptimizerConfig:
     max_grad_norm: AboveZero[float] = 1.0
     """Gradients of both networks together are clipped to this norm."""
     skip_spikes: bool = False
-    """Whether to skip steps whose loss is more than 6 standard deviations above the mean of the last 100, up to five in
-    a row. Such spikes are counted and logged in any case."""
+    """Whether to skip steps whose loss is more than 6 standard deviations above the mean of the last 100, at most five
+    consecutive ones. Such spikes are counted and logged in any case."""
     warmup: NotNegative[float] = 0.01
     """Warm-up: below 1 a fraction of the run, else a number of steps."""
     decay_fraction: PositiveFraction = 1.0
@@ -235,8 +235,8 @@ class PretrainConfig(ValidatedConfig):
         "elektron", "electra", "deberta-v2", "modernbert",
         "bert", "roberta", "xlm-roberta", "camembert", "distilbert", "mpnet",
     ] = "elektron"  # fmt: skip
-    """Encoder architecture: the project's own, the paper's, one with disentangled attention, or ModernBERT. The others
-    can only be continued from released checkpoints, with init_from."""
+    """Encoder architecture: `elektron` is the project's own, `electra` the paper's, `deberta-v2` has disentangled
+    attention. All except these and `modernbert` can only be continued from released checkpoints, with init_from."""
     objective: Literal["rtd", "electra_15", "replace_mlm", "all_tokens_mlm", "mlm", "corrective"] = "rtd"
     """What the networks predict, and at which tokens; `rtd` is replaced token detection."""
     plan: Literal["joint", "two_stage", "alternating", "adversarial", "frozen_generator"] = "joint"

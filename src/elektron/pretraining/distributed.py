@@ -241,7 +241,7 @@ def set_local_device() -> None:
         rank, count = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
         if rank >= count:
             raise ElektronError(
-                f"process {rank} of this host has no GPU, there are {count}: start at most as many processes"
+                f"process {rank} of this host has no GPU: start at most {count} processes, one for each GPU"
             )
         torch.cuda.set_device(rank)
 

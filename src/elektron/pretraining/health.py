@@ -72,7 +72,7 @@ class Health:
             )
         if not learns:
             alarms[f"{name}-at-unigrams"] = (
-                f"the {name} knows token frequencies only (loss near their entropy of "
+                f"the {name} has learned only token frequencies (loss near their entropy of "
                 f"{self.unigram_entropy:.2f} nats): check the data with `elektron inspect`, or raise the "
                 "learning rate"
             )

@@ -55,7 +55,7 @@ def initialize_embeddings(pair: Pair, store: BlockStore, seed: int) -> None:
     num_rows = min(len(rows), max(1, MAX_TOKENS // manifest.seq_len))
     sampled = np.unique(np.linspace(0, len(rows) - 1, num_rows).astype(int))
     tokens = len(sampled) * manifest.seq_len
-    log.info(f"token embeddings start from the co-occurrences of {tokens:,} tokens, which are counted now")
+    log.info(f"initializing token embeddings from the co-occurrences of {tokens:,} tokens")
     counts = cooccurrences(rows.take(sampled), manifest.vocab_size, manifest.all_special_ids)
     embeddings = torch.from_numpy(factorize(counts, max(table.shape[1] for table in tables), seed))
     has_counts = embeddings.any(dim=1)

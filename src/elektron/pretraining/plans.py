@@ -145,8 +145,8 @@ class Alternating(Plan):
         generator_turn = options.generator_turn or 1
         if steps is not None and generator_turn >= steps:
             raise ElektronError(
-                f"plan alternating trains the generator first, for {generator_turn} of {steps} steps, and the "
-                "discriminator never: give more steps, or a lower --plan-options.generator-turn"
+                f"plan alternating trains the generator for the first {generator_turn} steps, and the run has {steps}: "
+                "give more steps, or a lower --plan-options.generator-turn, to train the discriminator"
             )
         period = generator_turn + (options.discriminator_turn or 1)
         return cls(period, generator_turn, bool(options.similarity))

@@ -81,7 +81,7 @@ class RunFolder:
         if self.is_new():
             return None
         if not (self.path / CONFIG).is_file():
-            raise ElektronError(f"{self.path} exists and is no run's folder: choose another --out")
+            raise ElektronError(f"{self.path} exists and is not the folder of a run: choose another --out")
         earlier = load_settings(self.path)
         changed = allowed_changes(earlier, config)
         if self.has_other_blocks(config, store):
@@ -276,7 +276,7 @@ def why_fixed(name: str, config: PretrainConfig) -> str | None:
     if group in ("batch_size", "curriculum"):
         return "it determines which rows the finished steps have used"
     if name in LENGTHS and config.plan == "two_stage":
-        return "the stages of its plan would move"
+        return "another length would shift the stages of the plan"
     if name in LENGTHS and (config.curriculum.first_length or config.curriculum.first_batch_size):
         return "another length would shift the stages of the curriculum"
     if (group in FIXED or name in FIXED) and name not in CHANGEABLE:

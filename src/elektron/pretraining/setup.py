@@ -48,7 +48,7 @@ def with_released_sizes(config: PretrainConfig) -> PretrainConfig:
     released = load_configuration(name)
     family = released_family(name, released)
     if family.name != config.family:
-        log.info("%s is of family %s: so is this run", name, family.name)
+        log.info("%s is of family %s, which the run uses", name, family.name)
     sizes: dict[str, Any] = dataclasses.asdict(sizes_of(released))
     if source == "same":
         sizes |= {"generator_width": 1.0, "generator_layers": sizes["num_hidden_layers"]}
@@ -66,11 +66,13 @@ def with_released_sizes(config: PretrainConfig) -> PretrainConfig:
         elif value != released_size:
             option = f"--network.{field.name.replace('_', '-')}"
             raise ElektronError(
-                f"{option} {value:g} cannot apply: {config.init_from} has {released_size:g}: leave it out"
+                f"{option} {value:g} contradicts {config.init_from}, which has {released_size:g}: remove the option"
             )
     layers, available = config.network.generator_layers, sizes["num_hidden_layers"]
     if source == "small" and layers is not None and layers > available:
-        raise ElektronError(f"--network.generator-layers {layers} cannot apply: {config.init_from} has {available}")
+        raise ElektronError(
+            f"--network.generator-layers {layers} is too large: {config.init_from} has {available} layers to copy"
+        )
     changes: dict[str, Any] = {"family": family.name, "network": dataclasses.replace(config.network, **sizes)}
     return dataclasses.replace(config, **changes)
 
@@ -91,7 +93,7 @@ def continued_networks(config: PretrainConfig) -> tuple[str, str | None, str | N
     generator = given_generator or network_of_run(name, GENERATOR)
     if config.generator == "released" and generator is None:
         raise ElektronError(
-            f"--generator released: {config.init_from} has no generator: name one, or choose same or small"
+            f"--generator released: {config.init_from} has no generator: give one, or choose same or small"
         )
     if config.generator in ("same", "small") and comma:
         raise ElektronError(f"--generator {config.generator} and a generator in --init-from cannot be used together")
@@ -103,7 +105,7 @@ def continued_networks(config: PretrainConfig) -> tuple[str, str | None, str | N
 def open_blocks(config: PretrainConfig) -> BlockStore:
     """Open and verify the blocks."""
     if config.data is None:
-        raise ElektronError("--data is missing: the folder of blocks that `elektron prepare` has written")
+        raise ElektronError("--data is missing: give the folder of blocks that `elektron prepare` wrote")
     store = BlockStore.open(config.data)
     if os.environ.get("LOCAL_RANK", "0") == "0":
         # Once on each host; other ranks check what they read when they first read it.
@@ -121,7 +123,7 @@ def check_rows(config: PretrainConfig, store: BlockStore) -> None:
     """Raise ElektronError if blocks lack training or validation rows, or if the curriculum cannot split their rows."""
     for split in SPLITS:
         if not len(store.rows(split)):
-            raise ElektronError(f"{config.data} has no {split} rows: prepare more documents, or another --validation")
+            raise ElektronError(f"{config.data} has no {split} rows: prepare more documents, or change --validation")
     if store.manifest.packing == "dense" and config.family == "electra":
         log.info(
             "the blocks have dense packing, unlike the paper: a row holds several texts, each with its own attention"
@@ -166,7 +168,7 @@ def refuse_longer_rows(config: PretrainConfig, length: int, positions: int) -> N
     if length > positions:
         advice = "raise --network.max-position-embeddings or "
         if released := released_networks(config):
-            advice = f"those of {' and '.join(released)} stay as they are: "
+            advice = f"the positions of {' and '.join(released)} are not extended: "
         raise ElektronError(
             f"rows of {length} tokens are longer than the {positions} positions of the "
             f"networks: {advice}prepare shorter rows with --seq-len {positions}"
@@ -206,7 +208,7 @@ def pair_for(config: PretrainConfig, manifest: Manifest, tokenizer: PreTrainedTo
         if pair.masked_lm is None:
             pair.new_parts.append("lm")
             if config.init_from is not None:
-                log.info("%s: the head that predicts tokens is new", config.init_from)
+                log.info("%s: the masked-language-model head is newly initialized", config.init_from)
         pair.add_masked_lm()
     else:
         pair.masked_lm = None
@@ -251,7 +253,7 @@ def generator_of_run(name: str) -> str:
     """The generator in the folder of a pre-training run, or the name itself."""
     generator = network_of_run(name, GENERATOR)
     if generator is None and (discriminator := network_of_run(name, DISCRIMINATOR)):
-        raise ElektronError(f"{name} is a run without a generator; of objective mlm, {discriminator} can be one")
+        raise ElektronError(f"{name} is a run without a generator: if its objective is mlm, give {discriminator}")
     return generator or name
 
 
@@ -275,7 +277,7 @@ def check_same_tokenizer(
         )
     entries: int = load_configuration(name).vocab_size
     if entries < vocab_size:
-        advice = "add --replace-tokenizer true: the others get new embeddings"
+        advice = "add the missing embeddings with --replace-tokenizer true"
         if config.init_from is None:
-            advice = "resize its embeddings in transformers"
-        raise ElektronError(f"{name} has {entries} embeddings and its tokenizer {vocab_size} tokens: {advice}")
+            advice = "resize the embeddings with transformers"
+        raise ElektronError(f"{name} has {entries} embeddings, but its tokenizer has {vocab_size} tokens: {advice}")

@@ -47,10 +47,10 @@ def start_and_end(
     untrained = [START_AND_END[name] for name in names if name.startswith(new)]
     if new and len(untrained) == len(names):
         return [], (
-            "No loss can be compared with the start, where the heads were new and untrained. "
+            "No loss is comparable with the start of the run, where the heads were newly initialized. "
             "To see whether the run helped, fine-tune both encoders on the same rows:"
         )
-    remark = f"Not comparable, since the weights were new and untrained at the start: {', '.join(untrained)}."
+    remark = f"Not comparable, because their weights were newly initialized at the start: {', '.join(untrained)}."
     return table, remark if new and untrained else ""
 
 

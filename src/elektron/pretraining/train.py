@@ -266,7 +266,7 @@ class Trainer:
             message = "the checkpoint was written by %s, this is %s: the results will not be bit-identical"
             log.warning(message, previous_device, device)
         if self.progress.schedule_from and self.run_length.fraction_done(self.progress) < 1:
-            log.info("the run had ended and is longer now: its schedule restarts here")
+            log.info("the finished run was made longer: its schedule restarts here")
 
     def roll_back(self) -> None:
         """Return to the newest checkpoint, and skip the rows that came after it.

@@ -25,7 +25,7 @@ UNIGRAMS = "unigram entropy", "Dashed: the loss if only token frequencies were k
 REFERENCES = {
     "generator_loss": UNIGRAMS,
     "lm_loss": UNIGRAMS,
-    "discriminator_loss": ("base rate", "Dashed: the loss if every answer were the fraction of replaced tokens."),
+    "discriminator_loss": ("base rate", "Dashed: the loss if every prediction were the fraction of replaced tokens."),
     "discriminator_auc": ("chance", ""),
 }
 """Label and meaning of the dashed line in the chart of a metric."""

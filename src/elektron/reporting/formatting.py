@@ -56,9 +56,9 @@ Scale = Literal["fraction", "percent", "points", "correlation", "plain"]
 a unit; `correlation`, −1 to 1; `plain`, any other."""
 BY_SCALE: dict[Scale, dict[str, tuple[str, str]]] = {
     "fraction": {
-        "accuracy": ("Accuracy", "Rows whose label is right."),
-        "precision": ("Precision", "The fraction of the predictions that is right."),
-        "recall": ("Recall", "The fraction of what is true that was predicted."),
+        "accuracy": ("Accuracy", "Rows whose label is correct."),
+        "precision": ("Precision", "The fraction of the predictions that is correct."),
+        "recall": ("Recall", "The fraction of the true items that was predicted."),
         "f1": ("F1", "The harmonic mean of precision and recall."),
         "f1_macro": ("F1, macro average", "The mean of the classes’ F1: rare classes count as much as common ones."),
         "f1_micro": ("F1, micro average", "Over all labels of all rows."),
@@ -70,21 +70,21 @@ BY_SCALE: dict[Scale, dict[str, tuple[str, str]]] = {
         "recall@10": ("Recall at 10", "Rows whose right text is among the first ten."),
         "answered": ("Answered", "Questions that were given an answer."),
         "distinct_1": ("Distinct words", "The fraction of all words of the output that differ."),
-        "distinct_2": ("Distinct pairs of words", "The fraction of all pairs of words that differ; low is monotony."),
-        "distinct_outputs": ("Distinct outputs", "Outputs that differ from all others; few: the input is not read."),
+        "distinct_2": ("Distinct pairs of words", "The fraction of all pairs of words that differ; low: repetitive."),
+        "distinct_outputs": ("Distinct outputs", "Outputs that differ from all others; few: the input is ignored."),
         "generator_accuracy": ("Generator accuracy", ""),
         "discriminator_precision": ("Precision", ""),
         "discriminator_recall": ("Recall", ""),
         "lm_accuracy": ("LM accuracy", ""),
-        "data_wait_share": ("Waiting for data", "Fraction of time. Near zero when the data keep up with the training."),
+        "data_wait_share": ("Waiting for data", "Fraction of the time. Near zero if loading data is fast enough."),
     },
     "correlation": {
         "mcc": ("Matthews correlation", "From −1 to 1; guessing gets 0, however uneven the classes are."),
-        "pearson": ("Pearson correlation", "How nearly predicted and true numbers lie on a line; guessing gets 0."),
-        "spearman": ("Spearman correlation", "How far predicted and true numbers are in one order; guessing gets 0."),
+        "pearson": ("Pearson correlation", "Linear correlation of predicted and true numbers; guessing gets 0."),
+        "spearman": ("Spearman correlation", "Rank correlation of predicted and true numbers; guessing gets 0."),
     },
     "percent": {
-        "exact_match": ("Exact match", "Answers equal to a right one, apart from articles and punctuation."),
+        "exact_match": ("Exact match", "Answers equal to a correct one, apart from articles and punctuation."),
         "has_answer_exact_match": ("Exact match, questions with an answer", "Of the questions that have an answer."),
         "has_answer_f1": ("F1, questions with an answer", "Of the questions that have an answer."),
         "no_answer_exact_match": ("Exact match, questions without an answer", "Of these, those left unanswered."),
@@ -99,23 +99,23 @@ BY_SCALE: dict[Scale, dict[str, tuple[str, str]]] = {
         "rougeLsum": ("ROUGE-Lsum", "From 0 to 100: ROUGE-L, line by line."),
     },
     "plain": {
-        "mse": ("Mean squared error", "The mean of the squared errors; less is better."),
-        "mae": ("Mean absolute error", "How far a prediction is off, on average; less is better."),
-        "loss": ("Loss", "What training minimises; in nats where it is of labels or words."),
-        "null_threshold": ("Threshold of “no answer”", "How far “no answer” must be ahead; chosen on eval."),
-        "generator_loss": ("Generator loss", "In nats. Falls fast, then ever more slowly. Flat: nothing is learned."),
+        "mse": ("Mean squared error", "The mean of the squared errors; lower is better."),
+        "mae": ("Mean absolute error", "The mean of the absolute errors; lower is better."),
+        "loss": ("Loss", "The loss that training minimises; in nats for labels and words."),
+        "null_threshold": ("Threshold of “no answer”", "Margin that “no answer” needs; chosen on eval."),
+        "generator_loss": ("Generator loss", "In nats. Falls quickly, then slowly. Flat: nothing is learned."),
         "discriminator_auc": (
             "Discriminator AUC",
-            "From random weights it starts high, falls as the generator learns, then rises; of a released "
-            "encoder that is continued it rises from 0.5.",
+            "From random weights, it starts high, falls as the generator learns, then rises; if a released "
+            "encoder is continued, it rises from 0.5.",
         ),
-        "discriminator_loss": ("Discriminator loss", "In nats. Small: most tokens are originals. Watch its direction."),
+        "discriminator_loss": ("Discriminator loss", "In nats. Small, as most tokens are originals. It should fall."),
         "lm_loss": ("LM loss", "Language-model loss in nats: the discriminator’s, where it predicts tokens itself."),
         "similarity_loss": ("Similarity to the generator", "KL divergence from the generator’s, in nats."),
-        "learning_rate": ("Learning rate", "AdamW’s; where there is Muon, its rate follows the same schedule."),
+        "learning_rate": ("Learning rate", "That of AdamW; the rate of Muon follows the same schedule."),
         "gradient_norm_generator": (
             "Gradient norm, generator",
-            "Before clipping. Lasting growth comes before divergence; single peaks do no harm.",
+            "Before clipping. Lasting growth precedes divergence; single peaks are harmless.",
         ),
         "gradient_norm_discriminator": ("Gradient norm, discriminator", "Before clipping, of λ times its loss."),
         "tokens_per_second": ("Tokens per second", "Padding included."),
@@ -124,12 +124,12 @@ BY_SCALE: dict[Scale, dict[str, tuple[str, str]]] = {
 """Title and meaning of each metric."""
 METRICS = {name: (scale, *texts) for scale, group in BY_SCALE.items() for name, texts in group.items()}
 MEANINGS_BY_TASK = {
-    ("token-classification", "accuracy"): "Tokens whose tag is right; high for a model that finds "
-    "nothing where most are outside of entities.",
-    ("token-classification", "f1"): "Over entities, right only with the right limits and type; of "
+    ("token-classification", "accuracy"): "Tokens whose tag is correct; high even for a model that "
+    "finds nothing, if most tokens are outside of entities.",
+    ("token-classification", "f1"): "Over entities, whose boundaries and type must be correct; for "
     "tags without such a scheme, the mean over tags.",
-    ("question-answering", "f1"): "The words that answer and right answer have in common, mean over questions.",
-    ("multiple-choice", "accuracy"): "Rows where the right choice was taken.",
+    ("question-answering", "f1"): "Word overlap of the answer with a correct answer, mean over questions.",
+    ("multiple-choice", "accuracy"): "Rows for which the correct choice was predicted.",
 }
 
 
@@ -219,7 +219,7 @@ def metric_format(
         scale = "percent"
     meaning = MEANINGS_BY_TASK.get((task, name), meaning)
     if task == "classification" and several and name == "accuracy":
-        meaning = "Rows whose labels are all right, none missing and none too many."
+        meaning = "Rows whose labels are all correct, none missing and none added."
     if of_classes and len(labels) == 2:
         meaning += f" Of “{labels[1]}”."
     less_is_better = name.endswith(("loss", "mse", "mae"))

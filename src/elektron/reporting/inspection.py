@@ -38,7 +38,7 @@ def inspect(config: InspectConfig) -> list[Finding]:
         raise ElektronError(f"{folders[0]}: a folder of blocks is inspected alone")
     for name in ("redact", "tokenizer", "text"):
         if getattr(config, name):
-            raise ElektronError(f"--{name} is for a corpus; {folders[0]} holds blocks")
+            raise ElektronError(f"--{name} only applies to a corpus; {folders[0]} holds blocks")
     store = BlockStore.open(folders[0])
     store.verify()
     findings = list(_of_blocks(store))
@@ -99,7 +99,7 @@ def _of_blocks(store: BlockStore) -> Iterator[Finding]:
         "padding",
         f"{padding:.2%}",
         "wrong" if padding > wrong else "worth a look" if padding > look else "fine",
-        "compute without a use: shorter rows (--seq-len), or --packing dense",
+        "wasted compute: use shorter rows (--seq-len), or --packing dense",
     )
 
 

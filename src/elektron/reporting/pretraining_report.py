@@ -138,7 +138,7 @@ def tiles(run: PretrainingRun) -> list[page.Tile]:
         "generator writes nonsense, a high AUC is easy and means little.",
         "generator_loss": _loss_meaning(run),
         "generator_accuracy": "Masked positions where the generator’s first guess is the original "
-        "token. It need not be good: it only has to write replacements worth detecting.",
+        "token. It need not be high: the generator only has to write plausible replacements.",
         "discriminator_recall": _recall_meaning(run.latest),
         "lm_loss": f"Language-model loss in nats: the discriminator’s, where it predicts tokens.{_unigrams(run)}",
         "lm_accuracy": "Masked positions where the discriminator’s first guess is the original token.",
@@ -172,7 +172,7 @@ def _recall_meaning(latest: Record) -> str:
     if (replaced := number(latest, "replaced_share")) is not None:
         meaning += f" {percent(replaced)} of the tokens are replaced."
     if (precision := number(latest, "discriminator_precision")) is not None:
-        meaning += f" {percent(precision)} of what is flagged is right."
+        meaning += f" {percent(precision)} of the flagged tokens are replaced."
     recall, precision = (number(latest, f"discriminator_{name}_at_base_rate") for name in ("recall", "precision"))
     if recall is not None and precision is not None:
         meaning += (
@@ -265,7 +265,7 @@ def why_not_judged(run: PretrainingRun) -> str:
     if last >= first:
         return ""
     return (
-        "Not judged: whether the networks learn. These alarms need an evaluation "
+        "Not checked yet: whether the networks learn. These alarms need an evaluation "
         f"{integer(GRACE_STEPS)} steps after the warm-up, at step {integer(first)} or later; "
         f"the last was at step {integer(last)}."
     )

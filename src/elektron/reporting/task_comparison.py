@@ -22,8 +22,8 @@ def task_comparison(results: Sequence[TaskResult], verdicts: Sequence[str]) -> R
         "95 % interval. A model is ahead where every seed of it is better than every seed of the other and the medians "
         "differ by more than half the interval."
         if verdicts
-        else "Below each value is its 95 % interval. These models were not tested on the same rows, as far as their "
-        "predictions.jsonl tell, so that none is marked as best."
+        else "Below each value is its 95 % interval. These models were not tested on the same rows, according to "
+        "their predictions.jsonl, so none is marked as best."
     )
     blocks.append(note(remark))
     if len({result.task for result in results}) == 1:

@@ -37,8 +37,8 @@ def write_report(folder: Path) -> Path:
 def task_report(result: TaskResult) -> Report:
     """Create the report on one fine-tuned model."""
     intervals = (
-        "The intervals are percentiles over bootstrap samples of the same rows: how far other rows of "
-        "the same kind would move the metrics. What another seed would change is not in them."
+        "The intervals are percentiles over bootstrap samples of the same rows: they show how much the "
+        "metrics vary between sets of rows of the same kind, but not between seeds."
     )
     return Report(
         title=result.name,

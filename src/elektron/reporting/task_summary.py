@@ -85,12 +85,12 @@ def warnings(result: TaskResult) -> list[str]:
     """Warnings for readers of the metrics."""
     details, listed = result.details, list(result.details.warnings)
     if details.weights.get("loaded") == 0 and not from_scratch(result):
-        listed.append("no pretrained weights were loaded: the encoder began from random ones")
+        listed.append("no pretrained weights were loaded: the encoder started from random ones")
     same = details.chosen_on == details.reported_on != ""
     if same and not any("chosen on" in warning for warning in listed):
         listed.append(
-            "the metrics are of the rows that the model was chosen on, and too good: rows that "
-            "nothing was chosen on would give fairer ones"
+            "the metrics are computed on the rows that the model was chosen on, and therefore too high: "
+            "test it on other rows"
         )
     return listed
 

@@ -14,7 +14,7 @@ WITHOUT_GENERATOR = "mlm"
 WITHOUT_DETECTOR = ("mlm", "replace_mlm")
 ANSWERS_REMARK = (
     "This takes the best start and the best end of a passage that fits in one window; “elektron "
-    "predict” reads long passages in windows and knows questions without an answer."
+    "predict” reads long passages in windows and handles questions without an answer."
 )
 
 

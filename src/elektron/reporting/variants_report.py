@@ -283,13 +283,13 @@ def notes(comparison: Comparison) -> Iterator[str]:
     elif len(comparison.variants) > 1:
         yield (
             f"Against {first}: ahead or behind where all seeds of one are beyond all seeds of the other and the "
-            "medians differ by more than half of the 95 % bootstrap interval. The seeds of variants that do not "
-            f"differ come apart once in {separation_odds(len(seeds)):,} by chance."
+            "medians differ by more than half of the 95 % bootstrap interval. By chance, this happens to variants "
+            f"that do not differ in one of {separation_odds(len(seeds)):,} cases."
         )
     for probe in comparison.probes:
         result = comparison.first(probe)
         rows = f"{integer(result.rows)} rows" if result.rows is not None else "rows"
-        of_eval = ", on which the best epoch was chosen: too good for all variants" if result.split == "eval" else ""
+        of_eval = ", on which the best epoch was chosen: too high for all variants" if result.split == "eval" else ""
         values = ", ".join(f"{result.format.format_value(value)} ({name})" for name, value in result.baselines.items())
         baselines = f" Simple baselines: {values}." if values else ""
         yield f"{comparison.heading(probe)}: {rows}{of_eval}.{baselines}"
@@ -306,5 +306,5 @@ def notes(comparison: Comparison) -> Iterator[str]:
     if len(devices) == 1:
         yield f"Device: {devices[0]}."
     elif devices:
-        unequal = " Equal time is not equal work then." if comparison.budget_kind == "time" else ""
+        unequal = " Equal time then does not mean equal compute." if comparison.budget_kind == "time" else ""
         yield f"The runs were on different devices: {', '.join(devices)}.{unequal}"

@@ -306,11 +306,11 @@ def body(kind: str, schema: dict[str, Any]) -> dict[str, Any]:
 
 
 ANSWERS: dict[int | str, dict[str, Any]] = {
-    400: {"description": "no JSON, or not UTF-8"},
+    400: {"description": "not JSON, or not UTF-8"},
     413: {"description": "too large"},
     415: {"description": "another content type"},
     422: {"description": "not the rows of this task"},
-    429: {"description": "too many rows wait"},
+    429: {"description": "too many rows are waiting"},
     503: {"description": "no answer in time"},
 }
 

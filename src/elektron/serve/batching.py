@@ -81,7 +81,7 @@ class Batcher:
             ElektronError: `answer` raised it; any other exception of `answer` is passed on too.
         """
         if self.rows + len(records) > self.max_queue and self.rows:
-            raise QueueFullError(f"{self.rows:,} rows are waiting, and at most {self.max_queue:,} may: retry later")
+            raise QueueFullError(f"{self.rows:,} rows are waiting, and the limit is {self.max_queue:,}: retry later")
         future = asyncio.get_running_loop().create_future()
         request = _Request(answer, records, max_rows, future)
         self.rows += len(records)

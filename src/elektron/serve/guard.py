@@ -105,7 +105,9 @@ class Guard:
         """The error response to a request with a wrong host or too large a body; None for any other."""
         host = re.sub(r":\d*$", "", headers.get("host", "").lower())
         if self.hosts is not None and host not in self.hosts:
-            return error_response(421, f"this server answers to {' or '.join(self.hosts)} only: set the Host header")
+            return error_response(
+                421, f"this server only accepts the hosts {' and '.join(self.hosts)}: set the Host header"
+            )
         length = headers.get("content-length", "")
         if length.isdecimal() and len(length) < 20 and int(length) > MAX_BODY:
             return error_response(413, TOO_LARGE, {"Connection": "close"})

@@ -65,7 +65,7 @@ def serve(config: ServeConfig) -> None:
             "GET /openapi.json, /model, /health, /metrics\n"
             f"At most {config.max_rows:,} rows a request, {config.max_characters:,} characters a text, "
             f"{config.max_queue:,} rows waiting, {config.timeout:g} seconds. No authentication, no TLS.\n"
-            "Ctrl-C or SIGTERM answers what has arrived and ends."
+            "Stop with Ctrl-C or SIGTERM; requests that have arrived are still answered."
         )
         if not loopback:
             log.warning(
@@ -95,7 +95,7 @@ def listen(host: str, port: int) -> socket.socket:
         listening = socket.create_server(address, family=family, backlog=MAX_CONNECTIONS)
     except (OSError, UnicodeError) as error:  # UnicodeError: a host such as `127.0.0..1`
         reason = getattr(error, "strerror", None) or first_line(error)
-        raise ElektronError(f"--host {host} --port {port}: nothing can listen there ({reason})") from error
+        raise ElektronError(f"--host {host} --port {port}: cannot listen on this address ({reason})") from error
     # Accepted connections inherit TCP_NODELAY. asyncio sets it only on sockets created with proto=IPPROTO_TCP; without
     # it, a client waits 40 ms for the second packet of a response.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -65,7 +65,7 @@ def test_single_column_is_text_for_prediction(tmp_path: Path) -> None:
         ('{"text": null, "label": 1}\n', "line 1: the text is empty"),
         ('{"text": ' + "1" * 5000 + "}", "line 1: not valid JSON"),
         ('[{"text": "a"}, 3]', "row 2: neither a JSON object"),
-        ('[{"text": "a"},', "the JSON array has no end"),
+        ('[{"text": "a"},', "the JSON array is not closed"),
         ("[]", "empty"),
         ("\n", "empty"),
         ("[" * 100_000, "not valid JSON"),

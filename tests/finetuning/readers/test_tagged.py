@@ -86,7 +86,7 @@ def test_one_sentence_per_line_with_header(tmp_path: Path) -> None:
         ("a O\nb c O\n\nd O\n", "line 2: 3 columns separated by a space"),
         ("a\tO\n\tO\n", "line 2: the token is empty"),
         ("a\tO\nb\t\n", "line 2: the tag is empty"),
-        ("a\nb\n\nc\n", "there are no tags"),
+        ("a\nb\n\nc\n", "one column and no tag"),
         ("a b\tO O\nc d\tO\n", "line 2: 2 tokens but 1 tags"),
         ("a b\tO O\na\tO\nc d\n", "line 3: must be tokens, one tab, tags"),
         ("a b\tO O\n\tO\n", "line 2: there are no tokens"),

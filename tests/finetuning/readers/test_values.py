@@ -106,7 +106,7 @@ def test_multi_hot_objects(tmp_path: Path) -> None:
 @pytest.mark.parametrize("label", [{"name": "x", "id": 7}, json.dumps({"name": "x", "id": 7})])
 def test_object_label_raises_and_dotted_name_selects_part(tmp_path: Path, label: Any) -> None:
     path = objects(tmp_path / "a.jsonl", label)
-    with pytest.raises(ElektronError, match=r"line 1: .*no label.*label\.NAME.*name"):
+    with pytest.raises(ElektronError, match=r"line 1: .*not a label.*label\.NAME.*name"):
         read(path)
     assert labels_of(path, label="label.name") == ["x"]
 

@@ -124,7 +124,7 @@ class TestRegression:
 
     @pytest.mark.parametrize("label", ["high", "", "nan", "inf", None, ["1"]])
     def test_non_numeric_label_raises(self, label):
-        with pytest.raises(ElektronError, match=r"line 2.*is no number"):
+        with pytest.raises(ElektronError, match=r"line 2.*is not a number"):
             Regression.from_records([record(text="x", label=label)], config("regression"), None)
 
     @pytest.mark.parametrize(

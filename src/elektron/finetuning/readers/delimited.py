@@ -56,7 +56,7 @@ def delimited_table(lines: Lines, request: Request, config: TextFilesConfig) -> 
         rows = Peekable((n, line.split(delimiter)) for n, line in lines if delimiter in line or not is_blank(line))
     first_rows = [fields for _, fields in rows.peek(max(1, len(sample)))]
     if not first_rows:
-        raise ElektronError(f"{lines.name}: empty, there is no row in it")
+        raise ElektronError(f"{lines.name}: empty, it has no rows")
     header = _has_header(lines.name, first_rows, request, config)
     if header:
         next(rows)

@@ -97,7 +97,7 @@ def open_lines(source: str, stdin: IO[bytes] | None = None, encoding: str | None
         try:
             "".encode(encoding)
         except (LookupError, ValueError, TypeError) as error:
-            raise ElektronError(f"--encoding {encoding!r} is no text encoding") from error
+            raise ElektronError(f"--encoding {encoding!r} is not a text encoding") from error
     if isinstance(source, Content):
         chunks = iter([source.content])
         return Lines(source, _decoded_lines(source, chunks, encoding), file_suffix(Path(source)))

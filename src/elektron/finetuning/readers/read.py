@@ -108,7 +108,7 @@ def _tagged_table(lines: Lines, request: Request, config: TextFilesConfig) -> Ta
     if not token_lines.is_empty and (request.labelled or token_lines.is_certain):
         return token_lines.table()
     if request.labelled:
-        raise ElektronError(f"{lines.name}: empty, there is no token in it")
+        raise ElektronError(f"{lines.name}: empty, it has no tokens")
     return text_lines.plain_text_table(lines, "tokens")
 
 
@@ -131,9 +131,7 @@ def _records(table: Table, request: Request) -> Iterator[Record]:
         yield record
     if not kept:
         counts = str(table.counts)
-        raise ElektronError(
-            f"{table.name}: {f'no row is left; {counts}' if counts else 'empty, there is no row in it'}"
-        )
+        raise ElektronError(f"{table.name}: {f'no row is left; {counts}' if counts else 'empty, it has no rows'}")
     table.counts.log()
 
 
@@ -206,7 +204,7 @@ class _RowReader:
         for column, field in zip(columns, fields, strict=True):
             if field is ABSENT:
                 if optional_answers and needed:
-                    raise UnusableRow("no answers, nor is_impossible: true")
+                    raise UnusableRow("neither answers nor is_impossible: true")
                 if needed or role.needed == "together":
                     raise ElektronError(
                         f"{where}: no {role.name}: there is no column {column!r} in this row, "

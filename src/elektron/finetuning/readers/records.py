@@ -94,7 +94,7 @@ class Table:
         """Columns that are not written beside predictions, because many rows share their values."""
         self.columns = list(columns) or list(dict.fromkeys(c for row in self.sample() for c in row))
         if not self.columns:
-            raise ElektronError(f"{name}: empty, there is no row in it")
+            raise ElektronError(f"{name}: empty, it has no rows")
         if twice := [column for column, count in Counter(self.columns).items() if count > 1]:
             raise ElektronError(
                 f"{name}: several columns are called {twice[0]!r} (there are: {comma_list(self.columns)}): rename them"

@@ -43,7 +43,7 @@ def has_token_rows(table: Table, names: Mapping[str, str]) -> bool:
         return False
     if "sentence" not in names and len(tags) > 1 and all(map(_is_word, tags)):
         raise ElektronError(
-            f"{table.name}: each row has one token, and nothing says which rows are one "
+            f"{table.name}: each row has one token, and it is unknown which rows are one "
             "sentence: give the column of its number or id with --sentence (there are: "
             f"{', '.join(table.columns)}), or put a blank line after each sentence"
         )
@@ -103,7 +103,7 @@ def tokens_with_tags(values: dict[str, Any], where: str, labelled: bool, counts:
     for tag in tags:
         if isinstance(tag, int):
             raise ElektronError(
-                f"{where}: tags are numbers ({tag}) and nothing says what they mean: "
+                f"{where}: tags are numbers ({tag}) without names: "
                 "give their names, as text or in the features of the data set"
             )
         if not isinstance(tag, str) or is_empty(tag):

@@ -37,7 +37,7 @@ def is_plain_text(lines: Lines, request: Request, config: TextFilesConfig) -> bo
 def plain_text_table(lines: Lines, role: str) -> Table:
     """A row for each line, including blank lines, so that each line gets a prediction."""
     rows = ((f"{lines.name}, line {number}", {role: line}) for number, line in lines)
-    return Table(lines.name, rows, f"plain text, a {role} a line", [role])
+    return Table(lines.name, rows, f"plain text, one {role} per line", [role])
 
 
 def is_fasttext(lines: Lines, request: Request) -> bool:
@@ -86,7 +86,7 @@ def tagged_sentences_table(lines: Lines, labelled: bool) -> Table:
             raise ElektronError(f"{where}: must be tokens, one tab, tags; it has {len(tags)} tabs")
         return {"tokens": tokens, "tags": tags[0]} if tags else {"tokens": tokens}
 
-    return _table(lines, parse, "a sentence a line: tokens, a tab, tags", ["tokens", "tags"])
+    return _table(lines, parse, "one sentence per line: tokens, a tab, tags", ["tokens", "tags"])
 
 
 def split_spaces(text: str) -> list[str]:

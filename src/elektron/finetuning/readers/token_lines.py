@@ -122,14 +122,14 @@ class TokenLines:
         """
         name, request = self.lines.name, self.request
         kind = "CoNLL-2012, " if self.is_conll_2012 else "CoNLL-U, " if self.is_conll_u else ""
-        kind += "a token a line"
+        kind += "one token per line"
         for role in ("tokens", "tags") if request.labelled else ("tokens",):
             if role in {*self.by_values, *request.given, *request.recognised(self.names)}:
                 continue
             if self.width == 1:
                 raise ElektronError(
-                    f"{name}: each line has one column, there are no tags: "
-                    "give a token and its tag on a line, or a sentence, a tab and its tags"
+                    f"{name}: each line has one column and no tag: "
+                    "give a token and its tag on each line, or a sentence, a tab and its tags"
                 )
             rows = [self.split(line) for line in self.lines.sample if not self.is_break(line)]
             first = next((row for row in rows[self.header :] if len(row) == self.width), [])

@@ -147,8 +147,8 @@ def _tokens(value: Any, where: str) -> Any:
     for token in value:
         if isinstance(token, list | dict):
             raise ElektronError(
-                f"{where}: a token must be text, got {token!r:.60}: where the tags are of "
-                "characters, give the column of the text with --tokens"
+                f"{where}: a token must be text, got {token!r:.60}: if the tags are character "
+                "spans, give the column of the text with --tokens"
             )
     return [str(token) for token in value]
 
@@ -199,7 +199,7 @@ class LabelColumn:
         if isinstance(value, list) and self.width:
             if len(value) != self.width:
                 raise ElektronError(
-                    f"{where}: the label has {len(value)} entries, and in the first rows {self.width} zeros and ones"
+                    f"{where}: the label has {len(value)} entries, but the first rows have {self.width} zeros and ones"
                 )
             return _labels_of_flags(list(map(str, range(self.width))), value, where)
         if self.separator and isinstance(value, str):
@@ -212,7 +212,7 @@ class LabelColumn:
         if isinstance(value, list | dict) or value is None:
             parts = f" (there are: {', '.join(value):.200})" if isinstance(value, dict) else ""
             raise ElektronError(
-                f"{where}: {value!r:.60} is no label; --label {self.columns[0]}.NAME reads a value inside the "
+                f"{where}: {value!r:.60} is not a label; --label {self.columns[0]}.NAME reads a value inside the "
                 f"object{parts}"
             )
         return class_name(value) if isinstance(value, str) else value

@@ -307,6 +307,6 @@ class LabelledTask(Task):
         """The error for a label that the training data does not have; `what` is `label` or `tag`."""
         some = ", ".join(self.labels[:10]) + (" …" if len(self.labels) > 10 else "")
         return ElektronError(
-            f"{record.where}: the {what} {name!r} is none of the training data's"
+            f"{record.where}: the {what} {name!r} is not one of the {what}s of the training data"
             f"{did_you_mean(name, self.labels) or f': {some}'}"
         )

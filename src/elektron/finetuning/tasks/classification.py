@@ -114,7 +114,7 @@ class Classification(SentenceTask, LabelledTask):
                 f"{next(iter(counts))!r}: is --label the right column?"
             )
         if several and config.label_smoothing:
-            raise ElektronError("--label-smoothing has no meaning where a text has several labels")
+            raise ElektronError("--label-smoothing does not apply if a text has several labels")
         return cls(
             labels=list(dict.fromkeys([*records[0].classes, *sorted(counts, key=numbers_first)])),
             several=several,
@@ -138,7 +138,7 @@ class Classification(SentenceTask, LabelledTask):
     def truth(self, record: Record) -> Prediction:
         names = [self.labels[index] for index in self.label_ids(record)]
         if not self.several and len(names) != 1:
-            raise ElektronError(f"{record.where}: {len(names)} labels, and the model gives each text one")
+            raise ElektronError(f"{record.where}: {len(names)} labels, but the model predicts one label per text")
         return {"labels": names} if self.several else {"label": names[0]}
 
     def head_settings(self) -> dict[str, Any]:
@@ -280,7 +280,7 @@ class Regression(SentenceTask):
     def variation(self, records: Records, predictions: Predictions) -> Variation:
         scores = np.array([prediction["score"] for prediction in predictions])
         true = np.array(list(map(numeric_label, records)))
-        summary = f"it predicts {scores.mean():.5g} for every text, give or take {scores.std():.2g}"
+        summary = f"it predicts {scores.mean():.5g} for every text, ± {scores.std():.2g}"
         return Variation(float(scores.std()), float(true.std()), summary)
 
 
@@ -341,5 +341,5 @@ def numeric_label(record: Record) -> float:
     except (TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number):
-        raise ElektronError(f"{record.where}: {str(value)[:40]!r} is no number: is --label the right column?")
+        raise ElektronError(f"{record.where}: {str(value)[:40]!r} is not a number: is --label the right column?")
     return number

@@ -44,7 +44,7 @@ class MultipleChoice(Task):
     def from_records(cls, records: Records, config: FinetuneConfig, encoder: Encoder) -> Self:
         if len(set(map(right_choice, records))) < 2:
             label = records[0].values["label"]
-            raise cls.nothing_to_learn(records, f"in all {len(records)} rows choice {label!r} is right")
+            raise cls.nothing_to_learn(records, f"choice {label!r} is correct in all {len(records)} rows")
         return cls(passages="context" in records[0].values, **cls.configured(config))
 
     def truth(self, record: Record) -> Prediction:
@@ -158,5 +158,5 @@ def right_choice(record: Record) -> int:
         return LETTERS.index(label.upper())
     raise ElektronError(
         f"{record.where}: the label {label!r} is none of the {len(choices)} choices: "
-        "give its number from 0, its letter or its text, or its key where choices have keys"
+        "give its number from 0, its letter or its text, or its key if choices have keys"
     )

@@ -68,7 +68,7 @@ def _read(path: Path, model: str) -> Task:
     except (OSError, *MALFORMED) as error:
         raise unreadable(path, error, "fine-tune again") from error
     if number != FORMAT or name not in list(TASKS):
-        raise ElektronError(f"{path}: of another version of elektron, or not elektron's")
+        raise ElektronError(f"{path}: written by another version of elektron, or by another program")
     try:
         return TASKS[name].load(content, model)
     except ElektronError as error:
@@ -81,7 +81,7 @@ def _on_hub_or_by_class(model: str, expected: str | None) -> Task:
     if path := optional_file(model, TASK_FILE):
         return _read(path, model)
     if not Path(model).is_dir() and not hub_is_reachable():
-        log.warning("%s: whether it has a %s is not known, since the hub does not answer", model, TASK_FILE)
+        log.warning("%s: cannot check whether it has a %s, because the hub does not answer", model, TASK_FILE)
     architecture = (config.architectures or ["a bare encoder"])[0]
     length = longest_input(config)
     if length == UNLIMITED:

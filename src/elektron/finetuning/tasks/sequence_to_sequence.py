@@ -84,7 +84,7 @@ class SequenceToSequence(Task):
             ElektronError: `truncation` is `windows`, or the target tokenizer or the decoding settings cannot be used.
         """
         if config.truncation == "windows":
-            raise ElektronError(f"--truncation windows does not work for {cls.name}: head or head-tail")
+            raise ElektronError(f"--truncation windows does not work for {cls.name}: choose head or head-tail")
         targets = [target_texts(record)[0] for record in records]
         if several := sum(len(target_texts(record)) > 1 for record in records):
             log.info(

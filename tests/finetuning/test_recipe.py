@@ -53,6 +53,7 @@ def test_resolve_sets_all_training_settings():
         needed = ["learning_rate", "layer_decay", "epochs", "batch_size", "weight_decay", "dropout"]
         needed += ["optimizer", "muon_learning_rate", "label_smoothing", "max_length", "truncation", "stride", "keep"]
         assert all(getattr(found, name) is not None for name in needed)
+    assert resolved({"task": "embedding"}).dropout is None  # the encoder's own
 
 
 def test_private_learning_rate_depends_on_training_the_encoder():

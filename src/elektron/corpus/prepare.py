@@ -180,8 +180,10 @@ def _refuse_too_little(name: str, held_out: float, manifest: Manifest) -> None:
     for member, weight in manifest.weights.items():
         needed = [train] * (weight > 0) + [validation] * (held_out > 0 or not weight)
         if not all(split.members[member].rows for split in needed):
-            purpose = "to train on and to hold out" if weight else f"to hold out (--validation {held_out:g})"
-            raise ElektronError(f"{member}: too little text, or only copies of other sources, {purpose}")
+            purpose = "to train on and to hold out" if weight else "to hold out"
+            raise ElektronError(
+                f"{member}: too little text, or only copies of other sources, {purpose} (--validation {held_out:g})"
+            )
         if max(split.members[member].epochs for split in needed) >= MAX_EPOCHS:
             raise ElektronError(
                 f"{member}: far too little text for its weight of {weight:g}: it would be repeated too often"

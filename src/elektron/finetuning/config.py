@@ -190,7 +190,8 @@ class FinetuneConfig(FilesConfig):
     max_grad_norm: AboveZero[float] | None = None
     """Norm to which the gradient of a batch is clipped; with --private that of each row (default: 1.0)."""
     dropout: Fraction | None = None
-    """Dropout in the encoder and before the head (default: 0.1; with --private 0)."""
+    """Dropout in the encoder and before the head (default: 0.1; for embedding the encoder's own; with
+    --private 0)."""
     label_smoothing: Fraction | None = None
     """Fraction of the target's probability that is spread over all classes or tokens."""
     max_length: MaxLength | None = None

@@ -100,7 +100,7 @@ def resolve(
         "epochs": float(epochs if pretrained else 3 * epochs),
         "batch_size": 32,
         "weight_decay": 0.0 if pretrained else 0.01,
-        "dropout": 0.1,
+        "dropout": None if config.task == "embedding" else 0.1,  # as sentence-transformers, which keeps the encoder's
         "max_grad_norm": 1.0,
         "label_smoothing": 0.0,
         "max_length": length,

@@ -78,7 +78,8 @@ def load_pair(
     elif same:
         if not has_token_head:
             raise ElektronError(
-                f"{name} has no masked-language-model head, which a generator needs: choose --generator small"
+                f"{name} has no masked-language-model head, which a generator needs: give a generator after a comma, "
+                "or choose --generator small with another plan than frozen_generator"
             )
         generator = copy.deepcopy(masked_lm)
     elif generator_sizes is not None:

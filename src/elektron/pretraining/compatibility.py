@@ -112,10 +112,9 @@ def sharing_conflicts(config: PretrainConfig) -> Iterator[str]:
         )
     layers = network.num_hidden_layers
     if sharing == "all" and (network.generator_width, network.generator_layers) != (1.0, layers):
-        yield (
-            "--sharing all needs a generator as large as the discriminator: add --network.generator-width 1 "
-            f"--network.generator-layers {layers}, or choose --sharing embeddings"
-        )
+        larger = f"add --network.generator-width 1 --network.generator-layers {layers}"
+        larger = larger if config.init_from is None else "choose --generator same"
+        yield f"--sharing all needs a generator as large as the discriminator: {larger}, or choose --sharing embeddings"
 
 
 def network_conflicts(config: PretrainConfig) -> Iterator[str]:

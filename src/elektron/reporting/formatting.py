@@ -109,7 +109,10 @@ BY_SCALE: dict[Scale, dict[str, tuple[str, str]]] = {
             "From random weights, it starts high, falls as the generator learns, then rises; if a released "
             "encoder is continued, it rises from 0.5.",
         ),
-        "discriminator_loss": ("Discriminator loss", "In nats. Small, as most tokens are originals. It should fall."),
+        "discriminator_loss": (
+            "Discriminator loss",
+            "In nats. Small, as most tokens are originals. A better generator raises it.",
+        ),
         "lm_loss": ("LM loss", "Language-model loss in nats: the discriminator’s, where it predicts tokens itself."),
         "similarity_loss": ("Similarity to the generator", "KL divergence from the generator’s, in nats."),
         "learning_rate": ("Learning rate", "That of AdamW; the rate of Muon follows the same schedule."),

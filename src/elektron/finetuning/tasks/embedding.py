@@ -57,9 +57,9 @@ class SentenceSettings:
     lowercase: bool = False
     """Whether texts are lowercased before they are tokenized."""
     prompts: dict[str, str] = field(default_factory=dict)
-    """Texts by name that may be put before the texts."""
+    """Prefixes of texts, by name, such as `query`."""
     default_prompt_name: str | None = None
-    """Name of the prompt that is put before every text."""
+    """Name of the prompt that every text is prefixed with."""
 
     def prepared(self, text: str) -> str:
         """The text that is tokenized."""
@@ -138,8 +138,8 @@ def embedding_loss(embeddings: Tensor, labels: Tensor) -> Tensor:
 
     With scores, CoSENT (Su 2022): log(1 + Σ exp(20 (cos_j - cos_i))) over all i, j with score_i > score_j.
     Without scores, cross-entropy over the cosines of each text with the second texts and negatives of the whole
-    batch, where the target is its own second text (in-batch negatives, Henderson et al. 2017). Not among the
-    negatives are texts equal to the target, and second texts of rows with the same first text.
+    batch, where the target is its own second text (in-batch negatives, Henderson et al. 2017). Texts equal to the
+    target and second texts of rows with the same first text are not negatives.
 
     Args:
         embeddings: `(2 or 3, batch, hidden)`.

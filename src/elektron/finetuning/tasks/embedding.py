@@ -236,9 +236,12 @@ class Embedding(SentenceSettings, Task):
         batch = {name: tensor.unflatten(0, (len(texts), -1)) for name, tensor in flat.items()}
         if "labels" in features[0]:
             scores = [feature["labels"] for feature in features]
-            numbers = {text: number for number, text in enumerate(dict.fromkeys(tuple(r["input_ids"]) for r in rows))}
-            of_texts = torch.tensor([numbers[tuple(row["input_ids"])] for row in rows]).view(len(texts), -1)
-            batch["labels"] = of_texts if None in scores else torch.tensor(scores)
+            if None in scores:
+                numbers: dict[tuple[int, ...], int] = {}
+                of_texts = [numbers.setdefault(tuple(row["input_ids"]), len(numbers)) for row in rows]
+                batch["labels"] = torch.tensor(of_texts).view(len(texts), -1)
+            else:
+                batch["labels"] = torch.tensor(scores)
         return batch
 
     def new_model(self, encoder: Encoder, dropout: float | None) -> PreTrainedModel:

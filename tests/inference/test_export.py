@@ -259,7 +259,7 @@ def test_damaged_and_mismatched_files_are_rejected(classifier, model, tmp_path, 
         (empty, "export the model again"),
         (other_task, "last_hidden_state"),
         (other_labels, "3 logits"),
-        (longer, "reads 65 tokens"),
+        (longer, "max_length in task.json is 65"),
         (choices, "cannot be run on"),
     ):
         capsys.readouterr()

@@ -470,7 +470,10 @@ def test_unknown_recipe_or_family_raises_with_suggestion(tmp_path: Path) -> None
         pretrain_config("quickstart", {"family": "bart"})
 
 
-def test_init_from_discards_network_of_recipe() -> None:
+def test_init_from_discards_sizes_of_recipe() -> None:
     config = pretrain_config("elektron-base", {"init_from": "x", "network.generator_layers": 2})
     assert config.network == NetworkConfig(generator_layers=2)
     assert pretrain_config(None, {"init_from": "x"}) == pretrain_config("continue", {"init_from": "x"})
+    assert pretrain_config(None, {"init_from": "x"}).network == NetworkConfig(dropout=0.0)
+    assert pretrain_config("electra-base", {"init_from": "x"}).network == NetworkConfig(dropout=0.1)
+    assert pretrain_config(None, {"init_from": "x", "network.dropout": 0.2}).network == NetworkConfig(dropout=0.2)

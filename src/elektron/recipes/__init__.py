@@ -60,8 +60,8 @@ def with_recipe(
             )
     dropped: set[str] = set()
     if changes.get("init_from") is not None:
-        # The sizes are the checkpoint's; those that the caller sets are compared with it.
-        dropped.update(name for name in base if name.startswith("network."))
+        # The sizes are the checkpoint's; those that the caller sets are compared with it. Dropout is the recipe's.
+        dropped.update(name for name in base if name.startswith("network.") and name != "network.dropout")
     if any(changes.get(length) is not None for length in LENGTHS):
         dropped.update(LENGTHS)
     family = changes.get("family", base.get("family", PretrainConfig.family))

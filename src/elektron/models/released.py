@@ -97,6 +97,8 @@ def load_pair(
     positions = sizes_of(config).max_position_embeddings
     if length > positions:
         log.info(f"{name}: extended from {positions} to {length} positions: {kind_of_positions(masked_lm)}")
+    if dropout is not None:
+        log.info("%s: dropout changed from %g to %g", name, sizes_of(config).dropout, dropout)
     if generator is None:
         return pair
     new = []

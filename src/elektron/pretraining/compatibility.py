@@ -112,9 +112,10 @@ def sharing_conflicts(config: PretrainConfig) -> Iterator[str]:
         )
     layers = network.num_hidden_layers
     if sharing == "all" and (network.generator_width, network.generator_layers) != (1.0, layers):
-        larger = f"add --network.generator-width 1 --network.generator-layers {layers}"
-        larger = larger if config.init_from is None else "choose --generator same"
-        yield f"--sharing all needs a generator as large as the discriminator: {larger}, or choose --sharing embeddings"
+        remedy = f"add --network.generator-width 1 --network.generator-layers {layers}"
+        if config.init_from is not None:
+            remedy = "choose --generator same"
+        yield f"--sharing all needs a generator as large as the discriminator: {remedy}, or choose --sharing embeddings"
 
 
 def network_conflicts(config: PretrainConfig) -> Iterator[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,16 +27,13 @@ IN_CMRC = {"id": "query_id", "question": "query_text", "context": "context_text"
 
 def python_table(source: Rows) -> Table:
     """A table of rows from Python code."""
-    return _with_classes(
-        Table(source, _numbered(source, source.rows, source.features), "rows from Python"), source.features
-    )
+    return _table(source, source.rows, "rows from Python", source.features)
 
 
 def hub_table(source: str) -> Table:
     """A data set of the hub or of a local folder, streamed."""
     features, rows = dataset_rows(source)
-    table = Table(source, _numbered(source, rows, features), "a data set", list(features or ()))
-    return _with_classes(table, features)
+    return _table(source, rows, "a data set", features, list(features or ()))
 
 
 def parquet_table(path: Path) -> Table:
@@ -50,12 +47,12 @@ def parquet_table(path: Path) -> Table:
 
     with _readable(path):
         schema = pq.read_schema(path)
-    features = _features(schema)
-    return _with_classes(Table(str(path), _numbered(str(path), rows(), features), "parquet", schema.names), features)
+    return _table(str(path), rows(), "parquet", _features(schema), schema.names)
 
 
-def _with_classes(table: Table, features: Any) -> Table:
-    """The table, with the names of the classes in the features of a data set, also those of lists of classes."""
+def _table(name: str, rows: Iterable[dict[str, Any]], kind: str, features: Any, columns: Sequence[str] = ()) -> Table:
+    """A table of rows, with the classes of its `ClassLabel` columns and lists if a data set's features are known."""
+    table = Table(name, _numbered(name, rows, features), kind, columns)
     for column, feature in (features or {}).items():
         item = feature[0] if isinstance(feature, list) else getattr(feature, "feature", feature)
         if names := getattr(item, "names", None):
